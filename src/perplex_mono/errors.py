@@ -1,0 +1,103 @@
+"""Every error this product raises on purpose. No HTTP here: `web/problems.py` maps kinds to answers.
+
+    PerplexError
+    ├── ConfigurationError          a setting is wrong; the message names it and what would be right
+    ├── InvalidInput                the caller sent something we cannot use
+    ├── NotFound                    no such object, or not the caller's
+    ├── Conflict                    the object's state does not allow this
+    ├── TooLarge                    a size or count limit was passed
+    ├── Overloaded                  a bounded queue is full; try again after `retry_after_seconds`
+    ├── StorageFull                 the disk is below its reserve
+    ├── Unavailable                 a component this call needs is not working now
+    ├── StaleLease                  this worker lost its operation to another; its write was refused
+    ├── DataCorrupt                 stored data does not match its hash or cannot be decoded
+    └── DocumentFailure             one document cannot be ingested; carries a stable code
+"""
+
+from typing import Literal
+
+FailureCode = Literal[
+    "no_text",
+    "encrypted",
+    "corrupt",
+    "unsupported",
+    "too_large",
+    "too_many_pages",
+    "timeout",
+    "memory",
+    "ocr_unavailable",
+    "internal",
+]
+
+RETRYABLE_FAILURES: frozenset[FailureCode] = frozenset({"timeout", "memory", "ocr_unavailable", "internal"})
+
+
+class PerplexError(Exception):
+    """Base of every deliberate error; `str(error)` is a sentence a user can act on."""
+
+
+class ConfigurationError(PerplexError):
+    """A setting is unknown or has a value that cannot work."""
+
+
+class InvalidInput(PerplexError):
+    """The request is malformed or contradicts itself."""
+
+
+class NotFound(PerplexError):
+    """There is no such object for this caller."""
+
+    def __init__(self, kind: str, key: str) -> None:
+        super().__init__(f"There is no {kind} '{key}'.")
+        self.kind = kind
+        self.key = key
+
+
+class Conflict(PerplexError):
+    """The object exists, but not in a state that allows the call."""
+
+
+class TooLarge(PerplexError):
+    """A limit on size or count was passed."""
+
+
+class Overloaded(PerplexError):
+    """A bounded queue is full."""
+
+    def __init__(self, message: str, retry_after_seconds: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class StorageFull(PerplexError):
+    """Free disk space is below the reserve."""
+
+
+class Unavailable(PerplexError):
+    """A component is not working right now."""
+
+    def __init__(self, component: str, reason: str) -> None:
+        super().__init__(f"{component} is not available: {reason}")
+        self.component = component
+        self.reason = reason
+
+
+class StaleLease(PerplexError):
+    """A write carried an epoch that is no longer the operation's."""
+
+
+class DataCorrupt(PerplexError):
+    """Stored bytes are not what was stored."""
+
+
+class DocumentFailure(PerplexError):
+    """One document cannot be ingested, for a reason its owner can read."""
+
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(message)
+        self.code: FailureCode = code
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same bytes could succeed at another time."""
+        return self.code in RETRYABLE_FAILURES
