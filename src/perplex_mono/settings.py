@@ -154,11 +154,7 @@ class Settings(_Section, frozen=True):
 def setting_names() -> list[str]:
     """All `section.key` names, in the order of `config.toml`."""
     sections = get_type_hints(Settings)
-    return [
-        f"{section}.{key}"
-        for section in Settings.__struct_fields__
-        for key in sections[section].__struct_fields__
-    ]
+    return [f"{section}.{key}" for section in Settings.__struct_fields__ for key in sections[section].__struct_fields__]
 
 
 def load_settings(config_file: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
@@ -177,9 +173,7 @@ def load_settings(config_file: Path | None = None, environment: Mapping[str, str
     try:
         settings = msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(
-            f"Setting has a value that cannot work: {_with_dotted_path(str(error))}"
-        ) from error
+        raise ConfigurationError(f"Setting has a value that cannot work: {_with_dotted_path(str(error))}") from error
     _require_consistent(settings)
     return settings
 
@@ -227,6 +221,5 @@ def _require_consistent(settings: Settings) -> None:
         raise ConfigurationError("server.base_path must start with '/', for example '/documents'.")
     if settings.telemetry.exporter == "otlp" and not settings.telemetry.otlp_endpoint:
         raise ConfigurationError(
-            "telemetry.exporter = 'otlp' needs telemetry.otlp_endpoint, for example"
-            " 'http://localhost:4318/v1/traces'."
+            "telemetry.exporter = 'otlp' needs telemetry.otlp_endpoint, for example 'http://localhost:4318/v1/traces'."
         )
