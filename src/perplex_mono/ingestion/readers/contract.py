@@ -1,7 +1,7 @@
 """The one interface every reader keeps: a request in, a stream of items out, `DocumentFailure` when it cannot.
 
-A reader is a function `read(request) -> Iterator[ReaderItem]` in a module of its own. It yields `Opened` first, then pages
-in order (never holding more than a page or two), attachments whenever it meets them. It runs in a reader child, so
+A reader is a function `read(request) -> Iterator[ReaderItem]` in a module of its own. It yields `Opened` first, then
+pages in order (never holding more than a page or two), attachments whenever it meets them. It runs in a reader child, so
 it may be killed at any instant and leaves nothing behind but files in `request.attachments_dir`.
 """
 
@@ -40,7 +40,7 @@ class ReadRequest(msgspec.Struct, frozen=True):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """The document could be opened. `page_count` is None where the format has no pages or the number is not yet known."""
+    """The document could be opened. `page_count` is None where the format has no pages or it is not yet known."""
 
     media_type: str
     page_count: int | None

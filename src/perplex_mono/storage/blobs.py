@@ -1,0 +1,154 @@
+"""Original files, one per content hash: written beside, fsynced, renamed into place in a transaction."""
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterable
+from pathlib import Path
+from typing import BinaryIO
+
+from loguru import logger
+
+from perplex_mono.errors import StorageFull, TooLarge
+from perplex_mono.storage.identity import new_id
+
+BUFFER_BYTES = 1024 * 1024
+HEAD_BYTES = 8192
+
+
+class IncomingBlob:
+    """Bytes on their way in. `keep` makes them permanent, `discard` removes them; one of the two always happens."""
+
+    def __init__(self, path: Path, directory: Path, limit_bytes: int) -> None:
+        self._path = path
+        self._directory = directory
+        self._limit_bytes = limit_bytes
+        self._file: BinaryIO = path.open("xb")
+        self._hash = hashlib.sha256()
+        self._buffer = bytearray()
+        self.head = b""
+        self.size_bytes = 0
+        self.sha256 = ""
+
+    async def write(self, data: bytes) -> None:
+        """Append; disk and hash work happens on a thread, a megabyte at a time. Raises `TooLarge` past the limit."""
+        self.size_bytes += len(data)
+        if self.size_bytes > self._limit_bytes:
+            raise TooLarge(f"The file is larger than the limit of {self._limit_bytes} bytes (limits.max_upload_bytes).")
+        if len(self.head) < HEAD_BYTES:
+            self.head += data[: HEAD_BYTES - len(self.head)]
+        self._buffer += data
+        if len(self._buffer) >= BUFFER_BYTES:
+            full, self._buffer = self._buffer, bytearray()
+            await asyncio.to_thread(self._append, full)
+
+    async def finish(self) -> None:
+        """Flush and fsync; `sha256` is known from here on."""
+        await asyncio.to_thread(self._finish)
+
+    def keep(self) -> None:
+        """Rename into place and fsync the folder. Quick; call it inside the transaction that refers to the blob."""
+        target = self._directory / self.sha256
+        self._path.replace(target)
+        _fsync_directory(self._directory)
+
+    def discard(self) -> None:
+        """Remove the temporary file; harmless after `keep`."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def _append(self, data: bytearray) -> None:
+        self._hash.update(data)
+        self._file.write(data)
+
+    def _finish(self) -> None:
+        self._append(self._buffer)
+        self._buffer = bytearray()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self.sha256 = self._hash.hexdigest()
+
+
+class BlobStore:
+    """`blobs/<sha256>`. References are rows of the database; `delete` is for unreferenced ones."""
+
+    def __init__(self, directory: Path, *, reserve_bytes: int, reserve_fraction: float) -> None:
+        self._directory = directory
+        self._incoming = directory / "incoming"
+        self._reserve_bytes = reserve_bytes
+        self._reserve_fraction = reserve_fraction
+
+    def open(self) -> None:
+        """Make the folders and sweep what an earlier process left half-written."""
+        self._incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for leftover in self._incoming.iterdir():
+            logger.info("blob.leftover_removed", file=leftover.name)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+    def receive(self, limit_bytes: int) -> IncomingBlob:
+        """Begin a new blob. Raises `StorageFull` when the disk is below its reserve."""
+        self.require_space()
+        return IncomingBlob(self._incoming / new_id(), self._directory, limit_bytes)
+
+    async def receive_all(self, chunks: AsyncIterable[bytes], limit_bytes: int) -> IncomingBlob:
+        """Receive a whole stream; the temporary file is gone if it fails."""
+        blob = self.receive(limit_bytes)
+        try:
+            async for chunk in chunks:
+                await blob.write(chunk)
+            await blob.finish()
+        except BaseException:
+            blob.discard()
+            raise
+        return blob
+
+    def working_directory(self) -> Path:
+        """A fresh private folder for files that a reader child hands over; swept at the next start."""
+        directory = self._incoming / new_id()
+        directory.mkdir(mode=0o700)
+        return directory
+
+    def path(self, sha256: str) -> Path:
+        """Where the bytes with this hash are."""
+        return self._directory / sha256
+
+    def exists(self, sha256: str) -> bool:
+        """Whether the bytes are stored."""
+        return self.path(sha256).is_file()
+
+    def delete(self, sha256: str) -> None:
+        """Remove the bytes; harmless when they are gone."""
+        self.path(sha256).unlink(missing_ok=True)
+
+    def require_space(self) -> None:
+        """Raise `StorageFull` below the reserve: the larger of so many bytes and such a share of the disk."""
+        usage = shutil.disk_usage(self._directory)
+        reserve = min(max(self._reserve_bytes, int(usage.total * self._reserve_fraction)), usage.total // 2)
+        if usage.free < reserve:
+            raise StorageFull(
+                f"The disk has {usage.free} bytes free, less than the reserve of {reserve}"
+                " (limits.disk_reserve_bytes, limits.disk_reserve_fraction). Free some space; nothing was stored."
+            )
+
+
+async def read_chunks(path: Path, chunk_bytes: int = BUFFER_BYTES) -> AsyncIterable[bytes]:
+    """The file's bytes in chunks, read on a thread."""
+    file = await asyncio.to_thread(path.open, "rb")
+    try:
+        while chunk := await asyncio.to_thread(file.read, chunk_bytes):
+            yield chunk
+    finally:
+        file.close()
+
+
+def _fsync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,145 @@
+"""SQLite holds the truth: one connection writes and checkpoints, a few read, and work is told only after its commit.
+
+SQLite before 3.51.3 can corrupt its write-ahead log when two connections write or checkpoint at once, so the writer
+is a pool of one and readers are `query_only`. Every write begins IMMEDIATE: an upgraded read would fail at once when busy.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+import perplex_mono
+from perplex_mono.errors import ConfigurationError
+
+READER_CONNECTIONS = 4
+BUSY_TIMEOUT_MS = 10_000
+POOL_TIMEOUT_SECONDS = 30.0
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA cache_size=-16000",
+)
+AFTER_COMMIT = "after_commit"
+
+
+class Database:
+    """The process's only way to SQLite."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer = _engine(path, read_only=False)
+        self._readers = _engine(path, read_only=True)
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._path
+
+    async def migrate(self) -> None:
+        """Bring the schema to this version's; a database from a newer version is refused."""
+        async with self._writer.connect() as connection:
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A write transaction: committed when the block ends, rolled back when it raises.
+
+        Functions given to `after_commit` run once the commit is durable; a failed transaction drops them. The commit
+        itself is shielded: a cancelled caller never leaves it half told.
+        """
+        async with AsyncSession(self._writer, expire_on_commit=False) as session:
+            yield session
+            commit = asyncio.ensure_future(_commit_and_tell(session))
+            try:
+                await asyncio.shield(commit)
+            except asyncio.CancelledError:
+                await commit
+                raise
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A consistent read. Keep no await of a model or the network inside: a pinned reader grows the log."""
+        async with AsyncSession(self._readers, expire_on_commit=False) as session:
+            yield session
+
+    async def check(self) -> None:
+        """Prove that the database can be read and written; raises what the driver raises."""
+        async with self.read() as session:
+            await session.exec(text("SELECT 1"))  # type: ignore[call-overload]  # sqlmodel types exec() for its own select
+        async with self.write() as session:
+            await session.exec(text("UPDATE heartbeat SET beat = beat + 1"))  # type: ignore[call-overload]  # same
+
+    async def close(self) -> None:
+        """Close every connection; SQLite folds the log into the file as the last one goes."""
+        await self._readers.dispose()
+        await self._writer.dispose()
+
+
+def after_commit(session: AsyncSession, tell: Callable[[], None]) -> None:
+    """Run `tell` once the session's transaction is durable, and never if it is not."""
+    session.info.setdefault(AFTER_COMMIT, []).append(tell)
+
+
+async def _commit_and_tell(session: AsyncSession) -> None:
+    await session.commit()
+    for tell in session.info.pop(AFTER_COMMIT, []):
+        tell()
+
+
+def _engine(path: Path, *, read_only: bool) -> AsyncEngine:
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}",
+        pool_size=READER_CONNECTIONS if read_only else 1,
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+    )
+
+    def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in _PRAGMAS:
+            cursor.execute(pragma)
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    event.listen(engine.sync_engine, "connect", on_connect)
+    event.listen(engine.sync_engine, "begin", on_begin)
+    return engine
+
+
+def _upgrade(connection: Connection) -> None:
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise ConfigurationError(
+            f"The data directory was written by another version of perplex-mono: {error}"
+        ) from error
+
+
+def alembic_config() -> Config:
+    """Alembic pointed at the migrations of this installation (inside the package, or beside it in a checkout)."""
+    package = Path(perplex_mono.__file__).parent
+    packaged = package / "_migrations"
+    config = Config()
+    config.set_main_option("script_location", str(packaged if packaged.is_dir() else package.parents[1] / "migrations"))
+    return config
