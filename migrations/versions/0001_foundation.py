@@ -9,8 +9,12 @@ down_revision = None
 
 def upgrade() -> None:
     """Create the first schema."""
-    heartbeat = op.create_table("heartbeat", sa.Column("beat", sa.Integer(), nullable=False))
-    op.bulk_insert(heartbeat, [{"beat": 0}])
+    heartbeat = op.create_table(
+        "heartbeat",
+        sa.Column("beat", sa.Integer(), nullable=False),
+        sa.Column("event_floor", sa.Integer(), nullable=False),
+    )
+    op.bulk_insert(heartbeat, [{"beat": 0, "event_floor": 0}])
     op.create_table(
         "collections",
         sa.Column("id", sa.String(), nullable=False),

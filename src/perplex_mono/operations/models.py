@@ -10,6 +10,7 @@ from perplex_mono.storage.identity import UtcDateTime, new_id, utc_now
 
 OperationKind = Literal["ingest", "scan", "reindex", "delete", "summarize", "train", "evaluate", "backup"]
 OperationState = Literal["queued", "running", "paused", "completed", "failed", "dead", "cancelled"]
+FinalState = Literal["completed", "failed", "dead", "cancelled"]
 FINAL_STATES: frozenset[str] = frozenset({"completed", "failed", "dead", "cancelled"})
 
 EventType = Literal[

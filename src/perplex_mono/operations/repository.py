@@ -1,0 +1,111 @@
+"""Reads and writes of the ledger's tables; every function works inside the caller's transaction."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, or_, text
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from perplex_mono.errors import NotFound
+from perplex_mono.operations.models import Event, Operation
+
+
+class OperationRepository:
+    """Operations and events of one session."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def get(self, operation_id: str, owner_id: str) -> Operation:
+        """The owner's operation. Raises `NotFound`, also for another owner's."""
+        operation = await self._session.get(Operation, operation_id)
+        if operation is None or operation.owner_id != owner_id:
+            raise NotFound("operation", operation_id)
+        return operation
+
+    async def find(self, operation_id: str) -> Operation | None:
+        """Any owner's operation."""
+        return await self._session.get(Operation, operation_id)
+
+    async def list_page(
+        self,
+        owner_id: str,
+        *,
+        state: str | None,
+        kind: str | None,
+        collection_id: str | None,
+        limit: int,
+        before: str | None,
+    ) -> Sequence[Operation]:
+        """Newest first, at most `limit`, older than the id `before`."""
+        query = select(Operation).where(Operation.owner_id == owner_id)
+        if state is not None:
+            query = query.where(Operation.state == state)
+        if kind is not None:
+            query = query.where(Operation.kind == kind)
+        if collection_id is not None:
+            query = query.where(Operation.collection_id == collection_id)
+        if before is not None:
+            query = query.where(col(Operation.id) < before)
+        return (await self._session.exec(query.order_by(col(Operation.id).desc()).limit(limit))).all()
+
+    async def list_active(self, owner_id: str, limit: int) -> Sequence[Operation]:
+        """Operations that are not final, newest first."""
+        query = select(Operation).where(
+            Operation.owner_id == owner_id, col(Operation.state).in_(("queued", "running", "paused"))
+        )
+        return (await self._session.exec(query.order_by(col(Operation.id).desc()).limit(limit))).all()
+
+    async def list_claimable(self, now: datetime, limit: int) -> Sequence[Operation]:
+        """What may be started now: queued and due, or running with a lease that ran out."""
+        due = or_(col(Operation.not_before).is_(None), col(Operation.not_before) <= now)
+        query = (
+            select(Operation)
+            .where(
+                or_(
+                    (col(Operation.state) == "queued") & due,
+                    (col(Operation.state) == "running") & (col(Operation.lease_until) < now),
+                )
+            )
+            .order_by(col(Operation.priority).desc(), col(Operation.created_at))
+            .limit(limit)
+        )
+        return (await self._session.exec(query)).all()
+
+    async def list_running(self) -> Sequence[Operation]:
+        """Every operation in state running."""
+        return (await self._session.exec(select(Operation).where(Operation.state == "running"))).all()
+
+    async def events_after(self, owner_id: str, operation_id: str | None, after: int, limit: int) -> Sequence[Event]:
+        """The owner's events past `after`, oldest first."""
+        query = select(Event).where(Event.owner_id == owner_id, col(Event.seq) > after)
+        if operation_id is not None:
+            query = query.where(Event.operation_id == operation_id)
+        return (await self._session.exec(query.order_by(col(Event.seq)).limit(limit))).all()
+
+    async def last_seq(self) -> int:
+        """The newest number given to any event; 0 when there was none."""
+        return (await self._session.exec(select(func.max(Event.seq)))).one() or 0
+
+    async def event_floor(self) -> int:
+        """Events up to this number may have been removed by retention."""
+        result = await self._session.connection()
+        return int((await result.execute(text("SELECT event_floor FROM heartbeat"))).scalar_one())
+
+    async def prune_progress(self, operation_id: str, before_seq: int) -> None:
+        """Drop progress rows that a newer one supersedes."""
+        await self._session.exec(
+            delete(Event).where(
+                col(Event.operation_id) == operation_id, col(Event.type) == "progress", col(Event.seq) < before_seq
+            )
+        )
+
+    async def prune_events(self, before: datetime) -> None:
+        """Drop events older than `before` and remember how far."""
+        newest = (await self._session.exec(select(func.max(Event.seq)).where(col(Event.time) < before))).one()
+        if newest is None:
+            return
+        await self._session.exec(delete(Event).where(col(Event.seq) <= newest))
+        connection = await self._session.connection()
+        await connection.execute(text("UPDATE heartbeat SET event_floor = max(event_floor, :seq)"), {"seq": newest})

@@ -1,0 +1,96 @@
+"""Operations over HTTP, and their live feeds over WebSocket."""
+
+from typing import Annotated
+
+from litestar import Controller, WebSocket, get, websocket
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from perplex_mono.errors import InvalidInput, NotFound
+from perplex_mono.operations.feeds import FeedService
+from perplex_mono.operations.models import OperationKind, OperationState
+from perplex_mono.operations.schemas import EventPage, OperationPage, OperationView
+from perplex_mono.operations.service import Ledger
+from perplex_mono.web.paging import Cursor, PageLimit
+from perplex_mono.web.sockets import CLOSE_NOT_FOUND, SocketHub
+
+EVENT_PAGE = 1000
+
+
+class OperationController(Controller):
+    """Long work: what there is, how far it is, and what happened."""
+
+    path = "/api/v1/operations"
+    tags = ("operations",)
+
+    @get(summary="List operations, newest first")
+    async def list_operations(
+        self,
+        ledger: NamedDependency[Ledger],
+        owner_id: NamedDependency[str],
+        state: Annotated[OperationState | None, QueryParameter(description="Only operations in this state")] = None,
+        kind: Annotated[OperationKind | None, QueryParameter(description="Only operations of this kind")] = None,
+        collection_id: Annotated[str | None, QueryParameter(description="Only of this collection")] = None,
+        limit: PageLimit = 50,
+        cursor: Cursor = None,
+    ) -> OperationPage:
+        """A page of operations."""
+        return await ledger.list_operations(
+            owner_id, state=state, kind=kind, collection_id=collection_id, limit=limit, cursor=cursor
+        )
+
+    @get("/{operation_id:str}", summary="Get one operation")
+    async def get_operation(
+        self, operation_id: FromPath[str], ledger: NamedDependency[Ledger], owner_id: NamedDependency[str]
+    ) -> OperationView:
+        """The operation as it is now."""
+        return await ledger.get(operation_id, owner_id)
+
+    @get("/{operation_id:str}/events", summary="List the events of an operation, oldest first")
+    async def list_events(
+        self,
+        operation_id: FromPath[str],
+        ledger: NamedDependency[Ledger],
+        owner_id: NamedDependency[str],
+        after: Annotated[int, QueryParameter(ge=0, description="Only events with a greater number")] = 0,
+        limit: Annotated[int, QueryParameter(ge=1, le=EVENT_PAGE)] = EVENT_PAGE,
+    ) -> EventPage:
+        """The events past `after`."""
+        return await ledger.events(operation_id, owner_id, after=after, limit=limit)
+
+
+@websocket("/ws/operations")
+async def all_operations_feed(
+    socket: WebSocket,
+    feeds: NamedDependency[FeedService],
+    hub: NamedDependency[SocketHub],
+    owner_id: NamedDependency[str],
+) -> None:
+    """Every event of the caller's operations."""
+    await hub.serve(socket, owner_id, lambda: feeds.follow(owner_id, after=_after(socket)))
+
+
+@websocket("/ws/operations/{operation_id:str}")
+async def operation_feed(
+    socket: WebSocket,
+    operation_id: FromPath[str],
+    feeds: NamedDependency[FeedService],
+    hub: NamedDependency[SocketHub],
+    owner_id: NamedDependency[str],
+) -> None:
+    """The events of one operation."""
+    try:
+        await feeds.require(operation_id, owner_id)
+    except NotFound as missing:
+        await hub.refuse(socket, CLOSE_NOT_FOUND, str(missing))
+        return
+    await hub.serve(socket, owner_id, lambda: feeds.follow(owner_id, operation_id, after=_after(socket)))
+
+
+def _after(socket: WebSocket) -> int | None:
+    value = socket.query_params.get("after")
+    if value is None:
+        return None
+    if not value.isascii() or not value.isdigit() or len(value) > 18:
+        raise InvalidInput(f"'after' must be the number of an event, not '{value[:40]}'.")
+    return int(value)

@@ -1,0 +1,164 @@
+"""WebSocket feeds: caps, pings, close codes after accept, and a clean end at shutdown.
+
+The handler owns its socket: nobody else ever closes it. Stopping with open sockets hangs if another task calls `close()`
+while the handler waits in `receive`, so each handler waits for both and closes by itself.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+
+import msgspec
+from litestar import WebSocket
+from litestar.exceptions import WebSocketDisconnect
+from loguru import logger
+
+from perplex_mono.errors import InvalidInput
+
+CLOSE_LIMITS = 1008
+CLOSE_TOO_LARGE = 1009
+CLOSE_INTERNAL = 1011
+CLOSE_RESTARTING = 1012
+CLOSE_BUSY = 1013
+CLOSE_ORIGIN = 4403
+CLOSE_NOT_FOUND = 4404
+
+SEND_TIMEOUT_SECONDS = 5.0
+CLOSE_TIMEOUT_SECONDS = 3.0
+PING_SECONDS = 30.0
+IDLE_SECONDS = 60.0
+MAX_MESSAGE_BYTES = 4096
+_REASON_CHARS = 100
+
+
+class _Closing(Exception):
+    """The feed ends with this code."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class SocketHub:
+    """Counts the open feeds, serves each, and ends them all at shutdown."""
+
+    def __init__(
+        self,
+        *,
+        per_user: int,
+        total: int,
+        ping_seconds: float = PING_SECONDS,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        self._per_user = per_user
+        self._total = total
+        self._ping_seconds = ping_seconds
+        self._idle_seconds = idle_seconds
+        self._open: Counter[str] = Counter()
+        self._stopping = asyncio.Event()
+
+    @property
+    def open_count(self) -> int:
+        """How many feeds are open."""
+        return self._open.total()
+
+    def stop(self) -> None:
+        """Ask every handler to close its socket with 1012."""
+        self._stopping.set()
+
+    async def refuse(self, socket: WebSocket, code: int, reason: str) -> None:
+        """Accept, then close: a browser cannot read a refused upgrade."""
+        await socket.accept()
+        await _close(socket, code, reason)
+
+    async def serve(
+        self, socket: WebSocket, owner_id: str, follow: Callable[[], AsyncIterator[msgspec.Struct]]
+    ) -> None:
+        """Send what `follow()` yields until the client leaves, the server stops, or a limit is passed."""
+        if self._stopping.is_set():
+            return await self.refuse(socket, CLOSE_RESTARTING, "The server is restarting; connect again with ?after=.")
+        if self._open.total() >= self._total:
+            return await self.refuse(socket, CLOSE_BUSY, "Too many feeds are open on this server.")
+        if self._open[owner_id] >= self._per_user:
+            return await self.refuse(socket, CLOSE_LIMITS, f"You have {self._per_user} feeds open already.")
+        self._open[owner_id] += 1
+        try:
+            await socket.accept()
+            await self._run(socket, follow)
+        finally:
+            self._open[owner_id] -= 1
+            if not self._open[owner_id]:
+                del self._open[owner_id]
+        return None
+
+    async def _run(self, socket: WebSocket, follow: Callable[[], AsyncIterator[msgspec.Struct]]) -> None:
+        lock = asyncio.Lock()
+        parts = [
+            asyncio.create_task(_send_all(socket, follow, lock)),
+            asyncio.create_task(self._receive(socket)),
+            asyncio.create_task(self._ping(socket, lock)),
+            asyncio.create_task(self._wait_for_stop()),
+        ]
+        try:
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for part in parts:
+                part.cancel()
+            results = await asyncio.gather(*parts, return_exceptions=True)
+        ended = [result for result in results if not isinstance(result, asyncio.CancelledError)]
+        await self._close_for(socket, ended[0] if ended else None)
+
+    async def _close_for(self, socket: WebSocket, cause: BaseException | None) -> None:
+        if isinstance(cause, WebSocketDisconnect) or cause is None:
+            return
+        if isinstance(cause, _Closing):
+            await _close(socket, cause.code, cause.reason)
+        elif isinstance(cause, InvalidInput):
+            await _close(socket, CLOSE_LIMITS, str(cause))
+        else:
+            logger.opt(exception=cause).error("socket.feed_broke")
+            await _close(socket, CLOSE_INTERNAL, "The feed broke; connect again with ?after=.")
+
+    async def _receive(self, socket: WebSocket) -> None:
+        """Clients only answer pings; anything they send shows that they live."""
+        while True:
+            try:
+                async with asyncio.timeout(self._idle_seconds):
+                    message = await socket.receive_data(mode="text")
+            except TimeoutError:
+                raise _Closing(CLOSE_LIMITS, "No answer to pings.") from None
+            if len(message) > MAX_MESSAGE_BYTES:
+                raise _Closing(CLOSE_TOO_LARGE, f"Messages are limited to {MAX_MESSAGE_BYTES} characters.")
+
+    async def _ping(self, socket: WebSocket, lock: asyncio.Lock) -> None:
+        while True:
+            await asyncio.sleep(self._ping_seconds)
+            message = {"type": "ping", "time": datetime.now(UTC), "data": {}, "operation_id": None}
+            await _send(socket, msgspec.json.encode(message), lock)
+
+    async def _wait_for_stop(self) -> None:
+        await self._stopping.wait()
+        raise _Closing(CLOSE_RESTARTING, "The server is restarting; connect again with ?after=.")
+
+
+async def _send_all(socket: WebSocket, follow: Callable[[], AsyncIterator[msgspec.Struct]], lock: asyncio.Lock) -> None:
+    async for message in follow():
+        await _send(socket, msgspec.json.encode(message), lock)
+
+
+async def _send(socket: WebSocket, message: bytes, lock: asyncio.Lock) -> None:
+    try:
+        async with lock, asyncio.timeout(SEND_TIMEOUT_SECONDS):
+            await socket.send_data(message, mode="text")
+    except TimeoutError:
+        raise _Closing(CLOSE_BUSY, "The client reads too slowly; connect again with ?after=.") from None
+
+
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+            await socket.close(code=code, reason=reason[:_REASON_CHARS])
+    except (TimeoutError, WebSocketDisconnect, RuntimeError):
+        logger.debug("socket.close_failed", code=code)
