@@ -40,10 +40,14 @@ class ReadRequest(msgspec.Struct, frozen=True):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """The document could be opened. `page_count` is None where the format has no pages or it is not yet known."""
+    """The document could be opened. `page_count` is None where the format has no pages or it is not yet known.
+
+    `warnings` are about the whole document, such as attachments left out.
+    """
 
     media_type: str
     page_count: int | None
+    warnings: list[str] = []
 
 
 ReaderItem = Opened | Page | PageImage | Attachment
