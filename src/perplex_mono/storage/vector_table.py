@@ -1,0 +1,233 @@
+"""One LanceDB table and everything that may be done to it: whole documents in and out, two kinds of search, upkeep.
+
+All writes pass one lock per table (concurrent merges double rows, optimising beside a writer loses or destroys),
+run to their end even when the caller is cancelled (Lance cannot stop a commit), and return only after fsync (Lance
+itself never calls it).
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lancedb
+import numpy as np
+from lancedb import AsyncConnection, AsyncTable
+from lancedb.expr import Expr, col
+from loguru import logger
+from numpy.typing import NDArray
+
+from perplex_mono.errors import DataCorrupt, InvalidInput
+from perplex_mono.storage import vector_indexes as indexes
+from perplex_mono.storage.lance_files import SyncedFolder, folder_bytes, truncated_files
+from perplex_mono.storage.vector_rows import RowStream, table_schema
+from perplex_mono.storage.vector_types import (
+    DocumentRows,
+    Maintenance,
+    TableHealth,
+    TableVerification,
+    VectorHit,
+)
+
+T = TypeVar("T")
+SCAN_ROWS = 1_024
+
+
+class VectorTable:
+    """A cached handle on one table; made by `open_table` and `create_table`, owned by `VectorStore`."""
+
+    def __init__(self, table: AsyncTable, folder: Path, dimension: int, keep_versions: timedelta) -> None:
+        self._table = table
+        self._folder = SyncedFolder(folder)
+        self._path = folder
+        self._keep_versions = keep_versions
+        self._writer = asyncio.Lock()
+        self._writes: set[asyncio.Task[Any]] = set()
+        self._vector_index_rows: int | None = None
+        self.dimension = dimension
+
+    async def commit_documents(self, documents: Sequence[DocumentRows]) -> int:
+        """Put whole documents in, old versions out, in one atomic commit; return the number of rows written."""
+        if not documents:
+            return 0
+        names = [document.document_id for document in documents]
+        if len(set(names)) != len(names):
+            raise InvalidInput("A commit names a document twice.")
+        return await self._write(lambda: self._commit(documents, names))
+
+    async def delete_documents(self, document_ids: Collection[str]) -> None:
+        """Remove every chunk of these documents; ids that are not there are no error."""
+        if document_ids:
+            await self._write(lambda: self._table.delete(_of_documents(document_ids)))
+
+    async def search_dense(
+        self, vector: NDArray[np.float32], limit: int, document_ids: Collection[str] | None, exact: bool
+    ) -> list[VectorHit]:
+        """Nearest chunks by cosine similarity, best first; `exact` reads every row instead of the vector index."""
+        if vector.shape != (self.dimension,) or not np.isfinite(vector).all():
+            raise InvalidInput(f"The query vector must be {self.dimension} finite numbers.")
+        if limit < 1 or (document_ids is not None and not document_ids):
+            return []
+        query = self._table.query().nearest_to(vector).distance_type("cosine").limit(limit)
+        if exact or self._vector_index_rows is None:
+            query = query.bypass_vector_index()
+        else:
+            query = query.nprobes(indexes.probes(self._vector_index_rows))
+        if document_ids is not None:
+            query = query.where(_of_documents(document_ids))
+        found = await query.select(["id", "document_id", "_distance"]).to_arrow()
+        columns = (found.column(name).to_pylist() for name in ("id", "document_id", "_distance"))
+        return [VectorHit(key, document, 1.0 - distance) for key, document, distance in zip(*columns, strict=True)]
+
+    async def search_text(self, query_text: str, limit: int, document_ids: Collection[str] | None) -> list[VectorHit]:
+        """Best chunks by BM25 for any word of the query, best first; the text is words only, never query syntax."""
+        if limit < 1 or not query_text.strip() or (document_ids is not None and not document_ids):
+            return []
+        query = self._table.query().nearest_to_text(query_text, columns=["text"]).limit(limit)
+        if document_ids is not None:
+            query = query.where(_of_documents(document_ids))
+        found = await query.select(["id", "document_id", "_score"]).to_arrow()
+        columns = (found.column(name).to_pylist() for name in ("id", "document_id", "_score"))
+        return [VectorHit(key, document, score) for key, document, score in zip(*columns, strict=True)]
+
+    async def scan(self) -> AsyncIterator[list[tuple[str, str]]]:
+        """Read every column of every row, in batches; yield (id, document_id); DataCorrupt if a file is unreadable."""
+        try:
+            stream = await self._table.query().to_batches(max_batch_length=SCAN_ROWS)
+            async for batch in stream:
+                yield list(zip(batch.column("id").to_pylist(), batch.column("document_id").to_pylist(), strict=True))
+        except (RuntimeError, OSError, ValueError) as error:
+            raise DataCorrupt(f"Vector table {self._table.name} cannot be read: {_first_line(error)}") from error
+
+    async def verify(self) -> TableVerification:
+        """Scan the whole table and say what is stored, what is stored twice and whether it can all be read."""
+        by_document: dict[str, list[str]] = {}
+        seen: set[str] = set()
+        duplicates: list[str] = []
+        try:
+            async for rows in self.scan():
+                for key, document_id in rows:
+                    by_document.setdefault(document_id, []).append(key)
+                    if key in seen:
+                        duplicates.append(key)
+                    seen.add(key)
+        except DataCorrupt as error:
+            return TableVerification(by_document, duplicates, str(error))
+        return TableVerification(by_document, duplicates)
+
+    async def health(self) -> TableHealth:
+        """Count rows and look at the ends of the files; does not read the data."""
+        try:
+            rows = await self._table.count_rows()
+            damaged = await asyncio.to_thread(truncated_files, self._path)
+        except (RuntimeError, OSError, ValueError) as error:
+            return TableHealth(self._table.name, False, 0, _first_line(error))
+        reason = f"{len(damaged)} truncated files, first {damaged[0]}" if damaged else ""
+        return TableHealth(self._table.name, not damaged, rows, reason)
+
+    async def maintain(self) -> Maintenance:
+        """Index new rows, merge small files, build the vector index, forget old versions: each when it is due."""
+        return await self._write(self._maintain)
+
+    async def refresh_indexes(self) -> None:
+        """Learn which indexes exist, after opening."""
+        statistics = await self._table.index_stats(indexes.VECTOR_INDEX)
+        self._vector_index_rows = statistics.num_indexed_rows if statistics else None
+
+    async def close(self) -> None:
+        """Let running writes end, then drop the handle."""
+        while self._writes:
+            await asyncio.wait(self._writes)
+        self._table.close()  # type: ignore[no-untyped-call] # lancedb leaves it bare
+
+    async def _write(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run `work` under the lock, then fsync; a cancelled caller leaves, the write goes on to its end."""
+        task = asyncio.create_task(self._locked(work))
+        self._writes.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    async def _locked(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async with self._writer:
+            result = await work()
+            await asyncio.to_thread(self._folder.sync)
+            return result
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.debug("vectors.write_failed", table=self._table.name, error=_first_line(error))
+
+    async def _commit(self, documents: Sequence[DocumentRows], names: Sequence[str]) -> int:
+        rows = RowStream(documents, await self._table.schema())
+        fresh = all(document.fresh for document in documents) and not await self._holds_any(names)
+        try:
+            if fresh:
+                await self._table.add(rows.reader())
+            else:
+                merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+                await merge.when_not_matched_by_source_delete(_of_documents(names)).execute(rows.reader())
+        except (RuntimeError, OSError, ValueError) as error:
+            raise (rows.error or error) from error
+        return rows.rows
+
+    async def _holds_any(self, document_ids: Sequence[str]) -> bool:
+        """Whether a document that should be new is here already: a crash came between its commit and the ledger's."""
+        query = self._table.query().where(_of_documents(document_ids)).select(["document_id"]).limit(1)
+        return bool((await query.to_arrow()).num_rows)
+
+    async def _maintain(self) -> Maintenance:
+        started = time.perf_counter()
+        statistics: Any = await self._table.stats()  # declared as an object, returned as a dictionary
+        rows: int = statistics["num_rows"]
+        unindexed = [index.num_unindexed_rows or 0 for index in await self._table.list_indices()]
+        optimize = indexes.needs_optimizing(rows, unindexed, statistics["fragment_stats"]["num_small_fragments"])
+        if optimize:
+            await self._table.optimize(cleanup_older_than=timedelta(days=7))
+        build = indexes.needs_vector_index(rows, self._vector_index_rows)
+        if build:
+            await self._table.create_index(
+                "vector", config=indexes.vector_index(rows), name=indexes.VECTOR_INDEX, replace=True
+            )
+            self._vector_index_rows = rows
+        if optimize or build:
+            # Old versions may go only when the newest one is safe on disk.
+            await asyncio.to_thread(self._folder.sync)
+            await self._table.optimize(cleanup_older_than=self._keep_versions)
+        seconds = time.perf_counter() - started
+        return Maintenance(optimize, build, rows, seconds, await asyncio.to_thread(folder_bytes, self._path))
+
+
+def _of_documents(document_ids: Collection[str]) -> Expr:
+    return col("document_id").isin(list(document_ids))
+
+
+def _first_line(error: BaseException) -> str:
+    """Lance appends its source lines and Python tracebacks to messages."""
+    return str(error).partition("\n")[0][:300]
+
+
+async def connect(directory: Path) -> AsyncConnection:
+    """Open the folder of tables; interval 0 lets reads see the latest commit of any process, for 0.15 ms each."""
+    return await lancedb.connect_async(directory, read_consistency_interval=timedelta(0))
+
+
+async def open_table(connection: AsyncConnection, name: str, folder: Path, keep_versions: timedelta) -> VectorTable:
+    """Open an existing table; raises what Lance raises when it cannot."""
+    table = await connection.open_table(name)
+    dimension = (await table.schema()).field("vector").type.list_size
+    opened = VectorTable(table, folder, dimension, keep_versions)
+    await opened.refresh_indexes()
+    return opened
+
+
+async def create_table(
+    connection: AsyncConnection, name: str, folder: Path, keep_versions: timedelta, dimension: int, language: str
+) -> VectorTable:
+    """Create a table with empty text and document indexes: rows outside an index are searched all the same."""
+    table = await connection.create_table(name, schema=table_schema(dimension))
+    await table.create_index("text", config=indexes.text_index(language), name=indexes.TEXT_INDEX)
+    await table.create_index("document_id", config=indexes.document_index(), name=indexes.DOCUMENT_INDEX)
+    return VectorTable(table, folder, dimension, keep_versions)
