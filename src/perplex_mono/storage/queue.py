@@ -21,7 +21,7 @@ from perplex_mono.telemetry.supervision import ComponentStatus, Supervisor
 QUEUE_NAME = "arq:perplex-mono"
 RING_LIFETIME_MILLISECONDS = 60_000
 CLOSE_STEP_SECONDS = 1.0
-MAX_WAITING_RINGS = 1_000
+MAX_WAITING_RINGS = 256
 
 OperationId = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z-]{1,64}$")]
 
