@@ -1,0 +1,60 @@
+# Two commands matter: `make serve` and `make test`. `make help` lists the others.
+#
+#   PYTHON=python3.12    the interpreter to build .venv on (3.11 or newer; found by itself)
+#   TORCH=cpu|cuda       which build of torch to install (default: cuda if an NVIDIA GPU is found, else cpu)
+#   TORCH_INDEX=ADDRESS  a package index with CPU builds of torch, for Linux where pip's own has none
+#   ARGS="..."           more arguments for serve, test or bench
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := deploy/install.sh $(VENV)
+
+# Only what was given: an empty PYTHON would be a wrong one.
+export PYTHON TORCH TORCH_INDEX
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev serve test check format bench lock wheels build clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+install: ## make .venv with the pinned versions, nothing if it is up to date
+	@$(INSTALL) runtime editable
+
+install-dev: ## the same, with the development tools
+	@$(INSTALL) runtime dev editable
+
+serve: install ## install what is missing and start the server on http://127.0.0.1:8080
+	@exec $(BIN)/perplex-mono serve $(ARGS)
+
+test: install-dev ## install what is missing and run the whole suite
+	@$(INSTALL) verify
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: install-dev ## formatting, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install-dev ## rewrite the files as `make check` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install-dev ## run the benchmarks, print their table, write JSON
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: ## write requirements/*.txt from pyproject.toml (UPGRADE=1 moves every pin forward)
+	@$(INSTALL) lock
+	UV=$(BIN)/uv requirements/lock.sh
+
+wheels: install-dev ## name locked packages without a wheel for a supported platform
+	@$(BIN)/python .ci/check_wheels.py $(ARGS)
+
+build: install-dev ## build the project's wheel into dist/
+	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean: ## remove .venv and everything generated; the data folder stays
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests benchmarks migrations -name __pycache__ -type d -prune -exec rm -rf {} +
