@@ -75,3 +75,31 @@ class ProgressMeter:
         if self._dirty:
             self._dirty = False
             await self._record(self.snapshot())
+
+
+class DocumentProgress:
+    """One document's share of an operation's progress: it counts as one page until its number is known."""
+
+    def __init__(self, meter: ProgressMeter, document_id: str, name: str) -> None:
+        self._meter = meter
+        self._document_id = document_id
+        self._name = name
+        self._expected = 1
+        self._done = 0
+
+    def expect_pages(self, count: int) -> None:
+        """The document has `count` pages."""
+        self._meter.expect(max(count, self._done, 1) - self._expected)
+        self._expected = max(count, self._done, 1)
+
+    def advance(self, pages: int, last_page: int) -> None:
+        """`pages` more are searchable-to-be; `last_page` is the newest."""
+        if self._done + pages > self._expected:
+            self.expect_pages(self._done + pages)
+        self._done += pages
+        self._meter.advance(pages, {"document_id": self._document_id, "document": self._name, "page": last_page})
+
+    def finish(self) -> None:
+        """Nothing more will come of this document, well or not."""
+        remaining, self._done = self._expected - self._done, self._expected
+        self._meter.advance(remaining, {"document_id": self._document_id, "document": self._name, "page": None})

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from litestar import Controller, WebSocket, get, websocket
+from litestar import Controller, get, websocket
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
@@ -12,7 +12,7 @@ from perplex_mono.operations.models import OperationKind, OperationState
 from perplex_mono.operations.schemas import EventPage, OperationPage, OperationView
 from perplex_mono.operations.service import Ledger
 from perplex_mono.web.paging import Cursor, PageLimit
-from perplex_mono.web.sockets import CLOSE_NOT_FOUND, SocketHub
+from perplex_mono.web.sockets import CLOSE_NOT_FOUND, Socket, SocketHub
 
 EVENT_PAGE = 1000
 
@@ -61,7 +61,7 @@ class OperationController(Controller):
 
 @websocket("/ws/operations")
 async def all_operations_feed(
-    socket: WebSocket,
+    socket: Socket,
     feeds: NamedDependency[FeedService],
     hub: NamedDependency[SocketHub],
     owner_id: NamedDependency[str],
@@ -72,7 +72,7 @@ async def all_operations_feed(
 
 @websocket("/ws/operations/{operation_id:str}")
 async def operation_feed(
-    socket: WebSocket,
+    socket: Socket,
     operation_id: FromPath[str],
     feeds: NamedDependency[FeedService],
     hub: NamedDependency[SocketHub],
@@ -87,7 +87,7 @@ async def operation_feed(
     await hub.serve(socket, owner_id, lambda: feeds.follow(owner_id, operation_id, after=_after(socket)))
 
 
-def _after(socket: WebSocket) -> int | None:
+def _after(socket: Socket) -> int | None:
     value = socket.query_params.get("after")
     if value is None:
         return None

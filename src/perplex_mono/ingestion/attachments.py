@@ -1,0 +1,68 @@
+"""Files inside mail and PDF become documents of their own, two levels deep."""
+
+import asyncio
+from pathlib import Path
+
+from sqlmodel import select
+
+from perplex_mono.errors import TooLarge
+from perplex_mono.ingestion.pages import Attachment
+from perplex_mono.library.media_types import sniff
+from perplex_mono.library.models import MAX_ATTACHMENT_DEPTH, Document
+from perplex_mono.library.service import clean_name
+from perplex_mono.operations.service import Claim, Ledger
+from perplex_mono.storage.blobs import BlobStore, read_chunks
+
+
+class AttachmentKeeper:
+    """Takes over what a reader child found inside a document."""
+
+    def __init__(self, ledger: Ledger, blobs: BlobStore, *, max_bytes: int, max_name_chars: int) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._max_bytes = max_bytes
+        self._max_name_chars = max_name_chars
+
+    async def keep(self, claim: Claim, parent: Document, attachment: Attachment) -> None:
+        """Store the bytes and queue them as a child document of the same operation; known ones are left alone."""
+        name = clean_name(attachment.name, self._max_name_chars)
+        if parent.depth >= MAX_ATTACHMENT_DEPTH:
+            await self._warn(claim, parent, name, f"attachments are followed {MAX_ATTACHMENT_DEPTH} levels deep")
+            return
+        try:
+            blob = await self._blobs.receive_all(read_chunks(Path(attachment.path)), self._max_bytes)
+        except TooLarge as error:
+            await self._warn(claim, parent, name, str(error))
+            return
+        try:
+            async with self._ledger.fenced(claim) as (session, operation):
+                known = select(Document.id).where(Document.parent_id == parent.id, Document.sha256 == blob.sha256)
+                if (await session.exec(known)).first() is not None:
+                    return
+                session.add(
+                    Document(
+                        owner_id=parent.owner_id,
+                        collection_id=parent.collection_id,
+                        parent_id=parent.id,
+                        depth=parent.depth + 1,
+                        operation_id=operation.id,
+                        name=name,
+                        sha256=blob.sha256,
+                        size_bytes=blob.size_bytes,
+                        media_type=sniff(blob.head, name),
+                        tags=list(parent.tags),
+                    )
+                )
+                blob.keep()
+        finally:
+            blob.discard()
+            await asyncio.to_thread(Path(attachment.path).unlink, missing_ok=True)
+
+    async def _warn(self, claim: Claim, parent: Document, name: str, reason: str) -> None:
+        async with self._ledger.fenced(claim) as (session, operation):
+            await self._ledger.emit(
+                session,
+                operation,
+                "warning",
+                {"document_id": parent.id, "name": parent.name, "message": f"'{name}' was left out: {reason}."},
+            )

@@ -1,0 +1,162 @@
+"""Documents become searchable here: whole, grouped into one vector commit, ready only when that is on disk."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from perplex_mono.errors import StaleLease
+from perplex_mono.ingestion.indexing import ChunkStore
+from perplex_mono.library.models import Document, SearchIndex
+from perplex_mono.operations.service import Claim, Ledger
+from perplex_mono.storage.identity import utc_now
+from perplex_mono.storage.starting import Starting
+from perplex_mono.storage.vectors import DocumentRows, VectorStore
+from perplex_mono.telemetry.failpoints import failpoint
+from perplex_mono.telemetry.traces import span
+
+MAX_GROUP_CHUNKS = 8_000
+MAINTAIN_EVERY_COMMITS = 50
+MAINTAIN_IDLE_SECONDS = 2.0
+
+
+@dataclass(eq=False)
+class PreparedDocument:
+    """A document whose chunks and vectors are all in SQLite."""
+
+    claim: Claim
+    document_id: str
+    name: str
+    index: SearchIndex
+    page_count: int
+    chunk_count: int
+    committed: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class IndexCommitter:
+    """Collects prepared documents for a moment, so that many small ones cost one commit.
+
+    `in_flight` says how many documents are being ingested: when all of them wait here, nothing is gained by waiting.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        chunks: ChunkStore,
+        vectors: Starting[VectorStore],
+        *,
+        max_documents: int,
+        max_seconds: float,
+    ) -> None:
+        self._ledger = ledger
+        self._chunks = chunks
+        self._vectors = vectors
+        self._max_documents = max_documents
+        self._max_seconds = max_seconds
+        self._queue: asyncio.Queue[PreparedDocument] = asyncio.Queue(maxsize=max_documents)
+        self._commits_since_maintenance = 0
+        self._touched: set[str] = set()
+        self.in_flight = 0
+
+    async def commit(self, prepared: PreparedDocument) -> None:
+        """Return when the document is searchable and marked ready. Raises `StaleLease` when it is no longer ours."""
+        await self._queue.put(prepared)
+        await prepared.committed
+
+    async def run(self) -> None:
+        """Commit groups until cancelled; idle moments go to the upkeep of the tables."""
+        while True:
+            try:
+                async with asyncio.timeout(MAINTAIN_IDLE_SECONDS if self._touched else None):
+                    first = await self._queue.get()
+            except TimeoutError:
+                await self._maintain()
+                continue
+            group = await self._gather(first)
+            try:
+                await self._commit_group(group)
+            except BaseException as error:
+                for prepared in group:
+                    if not prepared.committed.done():
+                        prepared.committed.set_exception(
+                            StaleLease("The server is shutting down.")
+                            if isinstance(error, asyncio.CancelledError)
+                            else error
+                        )
+                if not isinstance(error, Exception):
+                    raise
+                logger.exception("index.commit_failed", documents=len(group))
+            if self._commits_since_maintenance >= MAINTAIN_EVERY_COMMITS:
+                await self._maintain()
+
+    async def _gather(self, first: PreparedDocument) -> list[PreparedDocument]:
+        group, chunks = [first], first.chunk_count
+        deadline = asyncio.get_running_loop().time() + self._max_seconds
+        while len(group) < min(self._max_documents, self.in_flight) and chunks < MAX_GROUP_CHUNKS:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    group.append(await self._queue.get())
+            except TimeoutError:
+                break
+            chunks += group[-1].chunk_count
+        return group
+
+    async def _commit_group(self, group: Sequence[PreparedDocument]) -> None:
+        vectors = await self._vectors.wait()
+        by_table: dict[str, list[PreparedDocument]] = defaultdict(list)
+        for prepared in group:
+            by_table[prepared.index.table_name].append(prepared)
+        for table, members in by_table.items():
+            with span("index.commit", documents=len(members), chunks=sum(member.chunk_count for member in members)):
+                await vectors.create_table(table, members[0].index.dimension)
+                rows = [
+                    DocumentRows(member.document_id, True, await self._chunks.load(member.document_id, member.index))
+                    for member in members
+                ]
+                failpoint("before_lance_commit")
+                await vectors.commit_documents(table, rows)
+                failpoint("after_lance_commit")
+            self._commits_since_maintenance += 1
+            self._touched.add(table)
+            for member in members:
+                await self._mark_ready(vectors, member)
+
+    async def _mark_ready(self, vectors: VectorStore, prepared: PreparedDocument) -> None:
+        failpoint("before_ready")
+        try:
+            async with self._ledger.fenced(prepared.claim) as (session, operation):
+                document = await session.get(Document, prepared.document_id)
+                is_ours = document is not None and document.operation_id == operation.id
+                if document is None or not is_ours or document.status != "processing":
+                    raise StaleLease(f"Document {prepared.document_id} was taken back while it was indexed.")
+                document.status = "ready"
+                document.page_count, document.chunk_count = prepared.page_count, prepared.chunk_count
+                document.updated_at = utc_now()
+                self._ledger.mark_checkpoint(operation)
+                await self._ledger.emit(
+                    session,
+                    operation,
+                    "document_done",
+                    {
+                        "document_id": document.id,
+                        "name": document.name,
+                        "pages": prepared.page_count,
+                        "chunks": prepared.chunk_count,
+                    },
+                )
+        except StaleLease as stale:
+            await vectors.delete_documents(prepared.index.table_name, [prepared.document_id])
+            prepared.committed.set_exception(stale)
+        else:
+            prepared.committed.set_result(None)
+
+    async def _maintain(self) -> None:
+        self._commits_since_maintenance = 0
+        touched, self._touched = self._touched, set()
+        for table in touched:
+            try:
+                await self._vectors.get().maintain(table)
+            except Exception:
+                logger.exception("index.maintenance_failed", table=table)

@@ -1,0 +1,97 @@
+"""What the ledger and the document rows say while a document is ingested; every change is one fenced transaction."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from perplex_mono.errors import DocumentFailure, StaleLease
+from perplex_mono.ingestion.indexing import ChunkStore
+from perplex_mono.ingestion.page_store import PageStore
+from perplex_mono.ingestion.pages import Page
+from perplex_mono.ingestion.readers.contract import Opened
+from perplex_mono.library.models import Document, SearchIndex
+from perplex_mono.operations.models import Operation
+from perplex_mono.operations.service import Claim, Ledger
+from perplex_mono.storage.identity import utc_now
+
+
+class DocumentStates:
+    """Moves documents from received to processing, and to failed; `IndexCommitter` moves them to ready."""
+
+    def __init__(self, ledger: Ledger, *, max_attempts: int) -> None:
+        self._ledger = ledger
+        self._max_attempts = max_attempts
+
+    async def begin(self, claim: Claim, document: Document, index: SearchIndex) -> None:
+        """Start an attempt, with a clean slate of chunks.
+
+        A document in flight at `max_attempts` ends of the server without a page in between is to blame: it fails, and
+        the operation goes on. Raises `DocumentFailure` then.
+        """
+        async with self._row(claim, document) as (session, operation, row):
+            row.attempts += 1
+            attempts = row.attempts
+            row.status, row.updated_at = "processing", utc_now()
+            await ChunkStore.clear(session, document.id, index.id)
+            await self._ledger.emit(
+                session, operation, "document_started", {"document_id": document.id, "name": document.name}
+            )
+        if attempts > self._max_attempts:
+            raise DocumentFailure(
+                "internal", f"The server ended {attempts - 1} times while reading the same page of it."
+            )
+
+    async def mark_opened(self, claim: Claim, document: Document, opened: Opened) -> None:
+        """What the reader found out about the whole document."""
+        async with self._row(claim, document) as (_, _operation, row):
+            row.media_type = opened.media_type
+            row.page_count = opened.page_count
+
+    async def checkpoint_pages(self, claim: Claim, document: Document, pages: Sequence[Page]) -> None:
+        """Keep pages that were read, so that no attempt reads them again."""
+        if not pages:
+            return
+        async with self._row(claim, document) as (session, operation, row):
+            await PageStore.add(session, document.sha256, pages)
+            row.attempts = 0
+            self._ledger.mark_checkpoint(operation)
+
+    @asynccontextmanager
+    async def page_step(self, claim: Claim, document: Document, pages: Sequence[Page]) -> AsyncIterator[AsyncSession]:
+        """A transaction that ends with the news that these pages are cut and embedded."""
+        async with self._row(claim, document) as (session, operation, _):
+            yield session
+            numbers = [page.number for page in pages]
+            await self._ledger.emit(
+                session,
+                operation,
+                "page_done",
+                {"document_id": document.id, "name": document.name, "pages": numbers, "of": document.page_count},
+            )
+
+    async def fail(self, claim: Claim, document: Document, failure: DocumentFailure) -> None:
+        """The document cannot be ingested; its owner can read why."""
+        async with self._row(claim, document) as (session, operation, row):
+            row.status, row.updated_at = "failed", utc_now()
+            row.failure_code, row.failure_message = failure.code, str(failure)
+            operation.failed_count += 1
+            self._ledger.mark_checkpoint(operation)
+            await self._ledger.emit(
+                session,
+                operation,
+                "document_failed",
+                {
+                    "document_id": document.id,
+                    "name": document.name,
+                    "failure": {"code": failure.code, "message": str(failure), "retryable": failure.retryable},
+                },
+            )
+
+    @asynccontextmanager
+    async def _row(self, claim: Claim, document: Document) -> AsyncIterator[tuple[AsyncSession, Operation, Document]]:
+        async with self._ledger.fenced(claim) as (session, operation):
+            row = await session.get(Document, document.id)
+            if row is None or row.operation_id != operation.id or row.status not in ("received", "processing"):
+                raise StaleLease(f"Document {document.id} was deleted or taken back.")
+            yield session, operation, row

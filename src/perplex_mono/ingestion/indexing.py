@@ -1,0 +1,166 @@
+"""Chunks and their vectors, on the way from pages to the vector store. No text is embedded twice."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import delete
+from sqlalchemy.dialects.sqlite import insert
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from perplex_mono.inference.embedder import Embedder
+from perplex_mono.ingestion.boxes import boxes_for
+from perplex_mono.ingestion.chunking import Chunk as ChunkText
+from perplex_mono.ingestion.chunking import Outline, Splitter
+from perplex_mono.ingestion.pages import Page
+from perplex_mono.library.models import Chunk, SearchIndex, StoredEmbedding
+from perplex_mono.storage.database import Database
+from perplex_mono.storage.identity import derived_id
+from perplex_mono.storage.vector_types import ChunkBatch
+
+VECTOR_DTYPE = np.float16
+ROWS_A_STATEMENT = 400
+LOAD_CHUNKS = 512
+
+
+@dataclass(frozen=True)
+class CutPage:
+    """A page and the chunks it was cut into, with the boxes of each."""
+
+    page: Page
+    chunks: Sequence[ChunkText]
+    boxes: Sequence[list[tuple[float, float, float, float]]]
+
+
+async def cut(splitter: Splitter, pages: Sequence[Page], outline: Outline) -> tuple[list[CutPage], Outline]:
+    """Cut pages that begin under `outline`, on a thread; also the outline at their end."""
+
+    def work() -> tuple[list[CutPage], Outline]:
+        now, done = outline, []
+        for page in pages:
+            chunks, now = splitter.split_page(page, now)
+            done.append(CutPage(page, chunks, [boxes_for(page, chunk.start, chunk.end) for chunk in chunks]))
+        return done, now
+
+    return await asyncio.to_thread(work)
+
+
+class ChunkStore:
+    """Chunks and embeddings in SQLite."""
+
+    def __init__(self, database: Database, embedder: Embedder) -> None:
+        self._database = database
+        self._embedder = embedder
+
+    async def embed(self, cut_pages: Sequence[CutPage]) -> dict[str, NDArray[np.float16]]:
+        """Vectors that the chunks of these pages need and that are not stored yet, by input hash.
+
+        As many vectors as texts come back, or this raises what the engine raises.
+        """
+        inputs = {chunk.input_hash: chunk.input_text for page in cut_pages for chunk in page.chunks}
+        missing = await self._missing(list(inputs))
+        if not missing:
+            return {}
+        vectors = await self._embedder.embed_documents([inputs[key] for key in missing])
+        return {key: vector.astype(VECTOR_DTYPE) for key, vector in zip(missing, vectors, strict=True)}
+
+    async def add(
+        self,
+        session: AsyncSession,
+        document_id: str,
+        index: SearchIndex,
+        cut_pages: Sequence[CutPage],
+        first_ordinal: int,
+        vectors: Mapping[str, NDArray[np.float16]],
+    ) -> int:
+        """Store chunks and new vectors in the caller's transaction; returns the number of chunks."""
+        rows: list[dict[str, object]] = []
+        for cut_page in cut_pages:
+            for chunk, boxes in zip(cut_page.chunks, cut_page.boxes, strict=True):
+                ordinal = first_ordinal + len(rows)
+                rows.append(_chunk_row(document_id, index.id, ordinal, chunk, boxes))
+        for start in range(0, len(rows), ROWS_A_STATEMENT):
+            part = rows[start : start + ROWS_A_STATEMENT]
+            await session.exec(insert(Chunk).values(part).on_conflict_do_nothing())
+        embeddings = [
+            {"model_key": self._embedder.model_key, "input_hash": key, "vector": vector.tobytes()}
+            for key, vector in vectors.items()
+        ]
+        for start in range(0, len(embeddings), ROWS_A_STATEMENT):
+            part = embeddings[start : start + ROWS_A_STATEMENT]
+            await session.exec(insert(StoredEmbedding).values(part).on_conflict_do_nothing())
+        return len(rows)
+
+    @staticmethod
+    async def clear(session: AsyncSession, document_id: str, index_id: str) -> None:
+        """Remove the document's chunks of one index, in the caller's transaction."""
+        await session.exec(delete(Chunk).where(col(Chunk.document_id) == document_id, col(Chunk.index_id) == index_id))
+
+    async def load(self, document_id: str, index: SearchIndex) -> list[ChunkBatch]:
+        """All chunks of a document with their vectors, as the vector store takes them."""
+        batches: list[ChunkBatch] = []
+        after = -1
+        while True:
+            query = (
+                select(Chunk.id, Chunk.text, Chunk.ordinal, StoredEmbedding.vector)
+                .join(StoredEmbedding, col(StoredEmbedding.input_hash) == col(Chunk.input_hash))
+                .where(
+                    Chunk.document_id == document_id,
+                    Chunk.index_id == index.id,
+                    StoredEmbedding.model_key == index.model_key,
+                    Chunk.ordinal > after,
+                )
+                .order_by(col(Chunk.ordinal))
+                .limit(LOAD_CHUNKS)
+            )
+            async with self._database.read() as session:
+                rows = (await session.exec(query)).all()
+            if rows:
+                vectors = np.frombuffer(b"".join(row[3] for row in rows), dtype=VECTOR_DTYPE)
+                batches.append(
+                    ChunkBatch(
+                        ids=[row[0] for row in rows],
+                        texts=[row[1] for row in rows],
+                        vectors=vectors.reshape(len(rows), index.dimension),
+                    )
+                )
+                after = rows[-1][2]
+            if len(rows) < LOAD_CHUNKS:
+                return batches
+
+    async def _missing(self, hashes: Sequence[str]) -> list[str]:
+        known: set[str] = set()
+        async with self._database.read() as session:
+            for start in range(0, len(hashes), ROWS_A_STATEMENT):
+                query = select(StoredEmbedding.input_hash).where(
+                    StoredEmbedding.model_key == self._embedder.model_key,
+                    col(StoredEmbedding.input_hash).in_(hashes[start : start + ROWS_A_STATEMENT]),
+                )
+                known.update((await session.exec(query)).all())
+        return [key for key in hashes if key not in known]
+
+
+def _chunk_row(
+    document_id: str,
+    index_id: str,
+    ordinal: int,
+    chunk: ChunkText,
+    boxes: list[tuple[float, float, float, float]],
+) -> dict[str, object]:
+    return {
+        "id": derived_id(document_id, index_id, str(ordinal), chunk.input_hash),
+        "document_id": document_id,
+        "index_id": index_id,
+        "ordinal": ordinal,
+        "page": chunk.page,
+        "start": chunk.start,
+        "end": chunk.end,
+        "text": chunk.text,
+        "heading_path": list(chunk.heading_path),
+        "boxes": [[round(edge, 5) for edge in box] for box in boxes],
+        "token_count": chunk.token_count,
+        "input_hash": chunk.input_hash,
+    }

@@ -1,0 +1,120 @@
+"""The `ingest` operation: every document it was given, a few at a time, each judged alone."""
+
+import asyncio
+from functools import partial
+
+from loguru import logger
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from perplex_mono.errors import DocumentFailure, PerplexError, StaleLease
+from perplex_mono.inference.tokenizer import TokenCounter
+from perplex_mono.ingestion.chunking import Splitter, Strategy, make_splitter
+from perplex_mono.ingestion.committer import IndexCommitter
+from perplex_mono.ingestion.document_states import DocumentStates
+from perplex_mono.ingestion.pipeline import IngestPipeline, Work
+from perplex_mono.library.models import Collection, Document, SearchIndex
+from perplex_mono.library.repository import CollectionRepository, DocumentRepository
+from perplex_mono.operations.progress import DocumentProgress, ProgressMeter
+from perplex_mono.operations.service import Claim, Ledger
+from perplex_mono.storage.database import Database
+
+BATCH_DOCUMENTS = 100
+
+
+class IngestHandler:
+    """Runs `ingest` operations; all of them share the same few places for documents."""
+
+    def __init__(
+        self,
+        database: Database,
+        ledger: Ledger,
+        states: DocumentStates,
+        pipeline: IngestPipeline,
+        committer: IndexCommitter,
+        tokens: TokenCounter,
+        *,
+        concurrent_documents: int,
+    ) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._states = states
+        self._pipeline = pipeline
+        self._committer = committer
+        self._tokens = tokens
+        self._places = asyncio.Semaphore(concurrent_documents)
+
+    async def run(self, claim: Claim) -> None:
+        """Ingest until nothing of the operation is left to do, attachments found on the way included."""
+        index = await self._active_index(claim)
+        if index is None:
+            await self._ledger.complete(claim, summary={"reason": "the collection was deleted"})
+            return
+        async with self._database.read() as session:
+            meter = await self._meter(session, claim)
+        recording = asyncio.create_task(meter.run())
+        try:
+            while documents := await self._pending(claim):
+                async with asyncio.TaskGroup() as group:
+                    for document in documents:
+                        await self._places.acquire()
+                        task = group.create_task(self._ingest(claim, document, index, meter))
+                        task.add_done_callback(lambda _: self._places.release())
+        except* PerplexError as errors:
+            raise _first(errors) from None
+        finally:
+            recording.cancel()
+        await meter.flush()
+        async with self._database.read() as session:
+            failed = await DocumentRepository(session).count_failed(claim.operation_id)
+        await self._ledger.complete(claim, failed_count=failed)
+
+    async def _ingest(self, claim: Claim, document: Document, index: SearchIndex, meter: ProgressMeter) -> None:
+        progress = DocumentProgress(meter, document.id, document.name)
+        self._committer.in_flight += 1
+        try:
+            await self._pipeline.ingest(Work(claim, document, index, self._splitter(index), progress))
+        except DocumentFailure as failure:
+            logger.info("document.failed", document_id=document.id, code=failure.code, reason=str(failure))
+            await self._states.fail(claim, document, failure)
+        except PerplexError as error:
+            if not isinstance(error, StaleLease) or not await self._was_taken_back(claim, document):
+                raise
+        except Exception as error:
+            logger.exception("document.broke", document_id=document.id)
+            reason = f"The server could not process it ({type(error).__name__}); its log says more."
+            await self._states.fail(claim, document, DocumentFailure("internal", reason))
+        finally:
+            self._committer.in_flight -= 1
+            progress.finish()
+
+    async def _was_taken_back(self, claim: Claim, document: Document) -> bool:
+        """Whether only this document is no longer ours (deleted meanwhile), and the operation still is."""
+        async with self._ledger.fenced(claim) as (session, _):
+            row = await session.get(Document, document.id)
+            return row is None or row.status == "deleting" or row.operation_id != claim.operation_id
+
+    async def _pending(self, claim: Claim) -> list[Document]:
+        async with self._database.read() as session:
+            return list(await DocumentRepository(session).list_pending(claim.operation_id, BATCH_DOCUMENTS))
+
+    async def _active_index(self, claim: Claim) -> SearchIndex | None:
+        async with self._database.read() as session:
+            collection = await session.get(Collection, claim.collection_id)
+            if collection is None or collection.deleted_at is not None:
+                return None
+            return await CollectionRepository(session).get_index(collection.active_index_id)
+
+    async def _meter(self, session: AsyncSession, claim: Claim) -> ProgressMeter:
+        settled, total = await DocumentRepository(session).count_pages(claim.operation_id)
+        return ProgressMeter(partial(self._ledger.record_progress, claim), unit="pages", done=settled, total=total)
+
+    def _splitter(self, index: SearchIndex) -> Splitter:
+        strategy: Strategy = "fixed" if index.chunk_strategy == "fixed" else "structure"
+        return make_splitter(strategy, index.chunk_max_tokens, index.chunk_overlap_tokens, self._tokens)
+
+
+def _first(errors: BaseExceptionGroup[PerplexError]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,128 @@
+"""Turns a document into its pages, in order: from the store, a reader child, or OCR."""
+
+import asyncio
+import shutil
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+
+import msgspec
+
+from perplex_mono.errors import DocumentFailure, Unavailable
+from perplex_mono.inference.ocr import OcrEngine, PageRaster
+from perplex_mono.ingestion.ocr_layout import page_from_ocr
+from perplex_mono.ingestion.page_store import PageStore
+from perplex_mono.ingestion.pages import Attachment, Page, PageImage
+from perplex_mono.ingestion.reader_pool import ReaderPool
+from perplex_mono.ingestion.readers.contract import Opened, ReaderLimits, ReadRequest
+from perplex_mono.library.models import Document
+from perplex_mono.storage.blobs import BlobStore
+from perplex_mono.telemetry.traces import span
+
+OnOpened = Callable[[Opened], Awaitable[None]]
+OnAttachment = Callable[[Attachment], Awaitable[None]]
+
+
+class PageReader:
+    """Reads documents page by page; memory holds a few pages, however long the document is."""
+
+    def __init__(
+        self,
+        readers: ReaderPool,
+        ocr: OcrEngine,
+        store: PageStore,
+        blobs: BlobStore,
+        *,
+        limits: ReaderLimits,
+        pages_ahead: int,
+        min_confidence: float,
+    ) -> None:
+        self._readers = readers
+        self._ocr = ocr
+        self._store = store
+        self._blobs = blobs
+        self._limits = limits
+        self._pages_ahead = pages_ahead
+        self._min_confidence = min_confidence
+
+    async def read(
+        self, document: Document, on_opened: OnOpened, on_attachment: OnAttachment
+    ) -> AsyncGenerator[tuple[Page, bool], None]:
+        """Every page in order, each with whether it is new (not stored yet).
+
+        Raises `DocumentFailure` with a reason its owner can read.
+        """
+        stored = await self._store.numbers(document.sha256)
+        yielded = 0
+        async with aclosing(self._read_new(document, stored, on_opened, on_attachment)) as fresh:
+            async for page in fresh:
+                async for known in self._stored_between(document, stored, yielded, page.number):
+                    yield known, False
+                yield page, True
+                yielded = page.number
+        async for known in self._stored_between(document, stored, yielded, self._limits.max_pages + 1):
+            yield known, False
+
+    async def _stored_between(
+        self, document: Document, stored: frozenset[int], after: int, before: int
+    ) -> AsyncIterator[Page]:
+        if not any(after < number < before for number in stored):
+            return
+        async for page in self._store.load(document.sha256, first=after + 1):
+            if page.number >= before:
+                return
+            yield page
+
+    async def _read_new(
+        self, document: Document, stored: frozenset[int], on_opened: OnOpened, on_attachment: OnAttachment
+    ) -> AsyncGenerator[Page, None]:
+        folder = await asyncio.to_thread(self._blobs.working_directory)
+        request = ReadRequest(
+            path=str(self._blobs.path(document.sha256)),
+            name=document.name,
+            media_type=document.media_type,
+            attachments_dir=str(folder),
+            skip_pages=stored,
+            limits=self._limits,
+        )
+        waiting: deque[asyncio.Task[Page] | Page] = deque()
+        try:
+            async with aclosing(self._readers.read(request)) as items:
+                async for item in items:
+                    if isinstance(item, Opened):
+                        await on_opened(item)
+                    elif isinstance(item, Attachment):
+                        await on_attachment(item)
+                    elif isinstance(item, PageImage):
+                        waiting.append(asyncio.create_task(self._recognise(item)))
+                    else:
+                        waiting.append(item)
+                    while waiting and (len(waiting) > self._pages_ahead or _is_done(waiting[0])):
+                        yield await _finished(waiting.popleft())
+            while waiting:
+                yield await _finished(waiting.popleft())
+        finally:
+            for task in waiting:
+                if isinstance(task, asyncio.Task):
+                    task.cancel()
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _recognise(self, image: PageImage) -> Page:
+        known = await self._store.find_recognised(image.content_hash)
+        if known is not None:
+            return msgspec.structs.replace(known, number=image.number, label=image.label)
+        raster = PageRaster(width=image.width, height=image.height, pixels=image.pixels)
+        try:
+            with span("ocr.page", page=image.number, engine=self._ocr.name):
+                result = await self._ocr.recognise(raster)
+        except Unavailable as error:
+            raise DocumentFailure("ocr_unavailable", f"Page {image.number} needs OCR, but {error}") from error
+        return page_from_ocr(image, result, min_confidence=self._min_confidence)
+
+
+def _is_done(item: asyncio.Task[Page] | Page) -> bool:
+    return isinstance(item, Page) or item.done()
+
+
+async def _finished(item: asyncio.Task[Page] | Page) -> Page:
+    return item if isinstance(item, Page) else await item

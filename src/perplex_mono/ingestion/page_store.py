@@ -1,0 +1,97 @@
+"""Pages as they were read, kept as checkpoints: no page is read or recognised twice for the same bytes."""
+
+import zlib
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+from sqlalchemy.dialects.sqlite import insert
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from perplex_mono.errors import DataCorrupt, NotFound
+from perplex_mono.ingestion.pages import Page
+from perplex_mono.library.models import StoredPage
+from perplex_mono.library.repository import DocumentRepository
+from perplex_mono.storage.database import Database
+
+READER_VERSION = "1"
+COMPRESSION_LEVEL = 1
+LOAD_PAGES = 16
+
+
+class PageStore:
+    """Stored pages by the hash of the file they come from."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def numbers(self, sha256: str) -> frozenset[int]:
+        """The pages of these bytes that this version of the readers has stored."""
+        query = select(StoredPage.number).where(
+            StoredPage.sha256 == sha256, StoredPage.reader_version == READER_VERSION
+        )
+        async with self._database.read() as session:
+            return frozenset((await session.exec(query)).all())
+
+    async def get(self, sha256: str, number: int) -> Page:
+        """One page. Raises `NotFound`."""
+        async with self._database.read() as session:
+            rows = await DocumentRepository(session).list_pages(sha256, first=number, limit=1)
+        if not rows or rows[0].number != number:
+            raise NotFound("page", str(number))
+        return decode_page(rows[0].payload)
+
+    async def load(self, sha256: str, *, first: int = 1, limit: int | None = None) -> AsyncIterator[Page]:
+        """Stored pages from `first` on, in order, a few in memory at a time."""
+        left = limit
+        while left is None or left > 0:
+            count = LOAD_PAGES if left is None else min(left, LOAD_PAGES)
+            async with self._database.read() as session:
+                rows = await DocumentRepository(session).list_pages(sha256, first=first, limit=count)
+            for row in rows:
+                yield decode_page(row.payload)
+            if len(rows) < count:
+                return
+            first = rows[-1].number + 1
+            left = None if left is None else left - count
+
+    async def find_recognised(self, content_hash: str) -> Page | None:
+        """What OCR read on a page that shows exactly the same, in any document."""
+        query = (
+            select(StoredPage.payload)
+            .where(col(StoredPage.content_hash) == content_hash, StoredPage.source == "ocr")
+            .limit(1)
+        )
+        async with self._database.read() as session:
+            payload = (await session.exec(query)).first()
+        return None if payload is None else decode_page(payload)
+
+    @staticmethod
+    async def add(session: AsyncSession, sha256: str, pages: Sequence[Page]) -> None:
+        """Store pages in the caller's transaction; pages already stored stay as they are."""
+        rows = [
+            {
+                "sha256": sha256,
+                "reader_version": READER_VERSION,
+                "number": page.number,
+                "content_hash": page.content_hash,
+                "source": page.source,
+                "confidence": page.confidence,
+                "payload": encode_page(page),
+            }
+            for page in pages
+        ]
+        await session.exec(insert(StoredPage).values(rows).on_conflict_do_nothing())
+
+
+def encode_page(page: Page) -> bytes:
+    """The page, packed and compressed."""
+    return zlib.compress(msgspec.msgpack.encode(page), COMPRESSION_LEVEL)
+
+
+def decode_page(payload: bytes) -> Page:
+    """The page that `encode_page` packed. Raises `DataCorrupt`."""
+    try:
+        return msgspec.msgpack.decode(zlib.decompress(payload), type=Page)
+    except (zlib.error, msgspec.DecodeError) as error:
+        raise DataCorrupt(f"A stored page cannot be decoded: {error}") from error

@@ -1,0 +1,143 @@
+"""One document, from stored bytes to searchable chunks: the steps, top to bottom."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from perplex_mono.errors import DocumentFailure
+from perplex_mono.ingestion.attachments import AttachmentKeeper
+from perplex_mono.ingestion.chunking import Outline, Splitter
+from perplex_mono.ingestion.committer import IndexCommitter, PreparedDocument
+from perplex_mono.ingestion.document_states import DocumentStates
+from perplex_mono.ingestion.indexing import ChunkStore, CutPage, cut
+from perplex_mono.ingestion.page_reading import PageReader
+from perplex_mono.ingestion.pages import Page
+from perplex_mono.ingestion.readers.contract import Opened
+from perplex_mono.library.models import Document, SearchIndex
+from perplex_mono.operations.progress import DocumentProgress
+from perplex_mono.operations.service import Claim
+from perplex_mono.telemetry.traces import span
+
+BATCH_PAGES = 16
+BATCH_CHARS = 60_000
+BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is being ingested, for whom, and where it goes."""
+
+    claim: Claim
+    document: Document
+    index: SearchIndex
+    splitter: Splitter
+    progress: DocumentProgress
+
+
+class IngestPipeline:
+    """read -> cut -> embed -> commit, streaming: memory does not depend on how long the document is."""
+
+    def __init__(
+        self,
+        states: DocumentStates,
+        reader: PageReader,
+        attachments: AttachmentKeeper,
+        chunks: ChunkStore,
+        committer: IndexCommitter,
+    ) -> None:
+        self._states = states
+        self._reader = reader
+        self._attachments = attachments
+        self._chunks = chunks
+        self._committer = committer
+
+    async def ingest(self, work: Work) -> None:
+        """Make the document searchable, whole, exactly once, however often this is run.
+
+        Raises `DocumentFailure` when it cannot be, `StaleLease` when the work went to someone else.
+        """
+        with span("ingest.document", document_id=work.document.id, bytes=work.document.size_bytes):
+            await self._states.begin(work.claim, work.document, work.index)
+            pages, chunks = 0, 0
+            outline: Outline = ()
+            async with aclosing(self._read_ahead(work)) as batches:
+                async for batch in batches:
+                    cut_pages, outline = await self._cut(work, batch, outline)
+                    chunks += await self._embed(work, cut_pages, chunks)
+                    pages += len(batch)
+            if chunks == 0:
+                raise DocumentFailure("no_text", "No text was found in it, neither stored nor by OCR.")
+            await self._commit(work, pages, chunks)
+
+    async def _read_ahead(self, work: Work) -> AsyncGenerator[list[Page], None]:
+        """Batches of pages, read while the batches before are embedded."""
+        ready: asyncio.Queue[list[Page] | None] = asyncio.Queue(maxsize=BATCHES_AHEAD)
+
+        async def produce() -> None:
+            async with aclosing(self._read(work)) as batches:
+                async for batch in batches:
+                    await ready.put(batch)
+            await ready.put(None)
+
+        producer = asyncio.create_task(produce())
+        try:
+            while True:
+                taking = asyncio.create_task(ready.get())
+                await asyncio.wait((taking, producer), return_when=asyncio.FIRST_COMPLETED)
+                if not taking.done() and producer.done() and producer.exception() is not None:
+                    taking.cancel()
+                    break
+                batch = await taking
+                if batch is None:
+                    break
+                yield batch
+        finally:
+            if not producer.done():
+                producer.cancel()
+            await asyncio.wait((producer,))
+        producer.result()
+
+    async def _read(self, work: Work) -> AsyncGenerator[list[Page], None]:
+        """Batches of pages, each a checkpoint: what was read once is never read again."""
+
+        async def opened(item: Opened) -> None:
+            if item.page_count is not None:
+                work.progress.expect_pages(item.page_count)
+            await self._states.mark_opened(work.claim, work.document, item)
+
+        batch: list[Page] = []
+        fresh: list[Page] = []
+        pages = self._reader.read(
+            work.document, opened, lambda item: self._attachments.keep(work.claim, work.document, item)
+        )
+        async with aclosing(pages) as stream:
+            async for page, is_new in stream:
+                batch.append(page)
+                fresh += [page] if is_new else []
+                is_full = len(batch) >= BATCH_PAGES or sum(len(page.text) for page in batch) >= BATCH_CHARS
+                if is_full or page.source == "ocr":
+                    await self._states.checkpoint_pages(work.claim, work.document, fresh)
+                    yield batch
+                    batch, fresh = [], []
+        if batch:
+            await self._states.checkpoint_pages(work.claim, work.document, fresh)
+            yield batch
+
+    async def _cut(self, work: Work, pages: Sequence[Page], outline: Outline) -> tuple[list[CutPage], Outline]:
+        with span("ingest.cut", pages=len(pages)):
+            return await cut(work.splitter, pages, outline)
+
+    async def _embed(self, work: Work, cut_pages: Sequence[CutPage], first_ordinal: int) -> int:
+        with span("ingest.embed", chunks=sum(len(page.chunks) for page in cut_pages)):
+            vectors = await self._chunks.embed(cut_pages)
+            async with self._states.page_step(work.claim, work.document, [cut.page for cut in cut_pages]) as session:
+                count = await self._chunks.add(session, work.document.id, work.index, cut_pages, first_ordinal, vectors)
+        work.progress.advance(len(cut_pages), cut_pages[-1].page.number)
+        return count
+
+    async def _commit(self, work: Work, pages: int, chunks: int) -> None:
+        with span("ingest.commit", chunks=chunks):
+            await self._committer.commit(
+                PreparedDocument(work.claim, work.document.id, work.document.name, work.index, pages, chunks)
+            )

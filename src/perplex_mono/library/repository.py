@@ -1,0 +1,232 @@
+"""Reads and writes of the library's tables; every function works inside the caller's transaction."""
+
+from collections.abc import Collection as Items
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, case, delete, exists, literal, text
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from perplex_mono.errors import NotFound
+from perplex_mono.library.models import (
+    DEFAULT_COLLECTION_NAME,
+    Chunk,
+    Collection,
+    Document,
+    SearchIndex,
+    StoredPage,
+)
+
+PENDING_STATUSES = ("received", "processing")
+
+
+class CollectionRepository:
+    """Collections and their indexes, in one session."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def get(self, key: str, owner_id: str) -> Collection:
+        """By id, or the owner's default collection by the word `default`. Raises `NotFound`."""
+        query = select(Collection).where(Collection.owner_id == owner_id, col(Collection.deleted_at).is_(None))
+        wanted = Collection.name == key if key == DEFAULT_COLLECTION_NAME else Collection.id == key
+        collection = (await self._session.exec(query.where(wanted))).first()
+        if collection is None:
+            raise NotFound("collection", key)
+        return collection
+
+    async def find_by_name(self, name: str, owner_id: str) -> Collection | None:
+        """The owner's living collection of that name."""
+        query = select(Collection).where(
+            Collection.owner_id == owner_id, Collection.name == name, col(Collection.deleted_at).is_(None)
+        )
+        return (await self._session.exec(query)).first()
+
+    async def list_page(self, owner_id: str, limit: int, after: str | None) -> Sequence[Collection]:
+        """Oldest first, at most `limit`, after the id `after`."""
+        query = select(Collection).where(Collection.owner_id == owner_id, col(Collection.deleted_at).is_(None))
+        if after is not None:
+            query = query.where(col(Collection.id) > after)
+        return (await self._session.exec(query.order_by(col(Collection.id)).limit(limit))).all()
+
+    async def count_documents(self, collection_ids: Items[str]) -> Mapping[str, int]:
+        """Visible documents of each collection."""
+        query = (
+            select(Document.collection_id, func.count())
+            .where(col(Document.collection_id).in_(collection_ids), Document.status != "deleting")
+            .group_by(col(Document.collection_id))
+        )
+        return dict((await self._session.exec(query)).all())
+
+    async def get_index(self, index_id: str) -> SearchIndex:
+        """The index row. Raises `NotFound`."""
+        index = await self._session.get(SearchIndex, index_id)
+        if index is None:
+            raise NotFound("index", index_id)
+        return index
+
+    async def list_indexes(self, collection_id: str | None = None) -> Sequence[SearchIndex]:
+        """The indexes of one collection, or all."""
+        query = select(SearchIndex)
+        if collection_id is not None:
+            query = query.where(SearchIndex.collection_id == collection_id)
+        return (await self._session.exec(query)).all()
+
+
+class DocumentRepository:
+    """Documents, their pages and chunks, in one session."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def get(self, document_id: str, owner_id: str) -> Document:
+        """The owner's visible document. Raises `NotFound`."""
+        document = await self._session.get(Document, document_id)
+        if document is None or document.owner_id != owner_id or document.status == "deleting":
+            raise NotFound("document", document_id)
+        return document
+
+    async def find(self, document_id: str) -> Document | None:
+        """Any document row."""
+        return await self._session.get(Document, document_id)
+
+    async def list_page(
+        self,
+        collection_id: str,
+        *,
+        status: str | None,
+        media_type: str | None,
+        tag: str | None,
+        limit: int,
+        before: str | None,
+    ) -> Sequence[Document]:
+        """Visible documents, newest first, at most `limit`, older than the id `before`."""
+        query = select(Document).where(Document.collection_id == collection_id, Document.status != "deleting")
+        if status is not None:
+            query = query.where(Document.status == status)
+        if media_type is not None:
+            query = query.where(Document.media_type == media_type)
+        if tag is not None:
+            query = query.where(_has_tag(tag))
+        if before is not None:
+            query = query.where(col(Document.id) < before)
+        return (await self._session.exec(query.order_by(col(Document.id).desc()).limit(limit))).all()
+
+    async def find_by_content(self, collection_id: str, sha256: str) -> Document | None:
+        """The document of the collection that already has these bytes."""
+        query = select(Document).where(
+            Document.collection_id == collection_id,
+            Document.sha256 == sha256,
+            Document.status != "deleting",
+            col(Document.parent_id).is_(None),
+        )
+        return (await self._session.exec(query)).first()
+
+    async def list_pending(self, operation_id: str, limit: int) -> Sequence[Document]:
+        """Documents the operation has still to do, oldest first."""
+        query = (
+            select(Document)
+            .where(Document.operation_id == operation_id, col(Document.status).in_(PENDING_STATUSES))
+            .order_by(col(Document.id))
+            .limit(limit)
+        )
+        return (await self._session.exec(query)).all()
+
+    async def count_pending(self) -> int:
+        """Documents of all operations that wait or are being worked at."""
+        query = select(func.count()).where(col(Document.status).in_(PENDING_STATUSES))
+        return (await self._session.exec(query)).one()
+
+    async def count_failed(self, operation_id: str) -> int:
+        """Documents of the operation that failed."""
+        query = select(func.count()).where(Document.operation_id == operation_id, Document.status == "failed")
+        return (await self._session.exec(query)).one()
+
+    async def count_pages(self, operation_id: str) -> tuple[int, int]:
+        """Pages of the operation's settled documents, and of all of them; one that is not open yet counts as one."""
+        pages = func.max(func.coalesce(Document.page_count, 1), 1)
+        settled = case((col(Document.status).in_(PENDING_STATUSES), 0), else_=pages)
+        query = select(func.sum(settled), func.sum(case((col(Document.status).in_(PENDING_STATUSES), 1), else_=pages)))
+        done, total = (await self._session.exec(query.where(Document.operation_id == operation_id))).one()
+        return done or 0, total or 0
+
+    async def list_family(self, document_id: str) -> Sequence[Document]:
+        """The document and everything attached to it, parents first."""
+        family: list[Document] = []
+        wave = [document_id]
+        query = select(Document).where(Document.id == document_id)
+        while rows := (await self._session.exec(query)).all():
+            family.extend(rows)
+            wave = [row.id for row in rows]
+            query = select(Document).where(col(Document.parent_id).in_(wave))
+        return family
+
+    async def visible_ids(
+        self,
+        collection_id: str,
+        *,
+        document_ids: Sequence[str] | None,
+        media_types: Sequence[str] | None,
+        tags: Sequence[str] | None,
+        created_after: datetime | None,
+        created_before: datetime | None,
+    ) -> list[str]:
+        """Ids of ready documents that pass every given filter."""
+        query = select(Document.id).where(Document.collection_id == collection_id, Document.status == "ready")
+        if document_ids is not None:
+            query = query.where(col(Document.id).in_(document_ids))
+        if media_types is not None:
+            query = query.where(col(Document.media_type).in_(media_types))
+        for tag in tags or ():
+            query = query.where(_has_tag(tag))
+        if created_after is not None:
+            query = query.where(col(Document.created_at) >= created_after)
+        if created_before is not None:
+            query = query.where(col(Document.created_at) < created_before)
+        return list((await self._session.exec(query)).all())
+
+    async def chunks_with_documents(self, chunk_ids: Sequence[str]) -> dict[str, tuple[Chunk, Document]]:
+        """Visible chunks by id, each with its document; what was deleted meanwhile is missing."""
+        query = (
+            select(Chunk, Document)
+            .join(Document, col(Document.id) == col(Chunk.document_id))
+            .where(col(Chunk.id).in_(chunk_ids), Document.status == "ready")
+        )
+        return {chunk.id: (chunk, document) for chunk, document in (await self._session.exec(query)).all()}
+
+    async def list_pages(self, sha256: str, *, first: int = 1, limit: int) -> Sequence[StoredPage]:
+        """Stored pages from number `first` on, in order; the newest reader's where there are several."""
+        query = (
+            select(StoredPage)
+            .where(StoredPage.sha256 == sha256, StoredPage.number >= first)
+            .order_by(col(StoredPage.number), col(StoredPage.reader_version))
+            .limit(limit)
+        )
+        return (await self._session.exec(query)).all()
+
+    async def purge(self, documents: Sequence[Document]) -> list[str]:
+        """Remove rows of these documents and whatever nothing else refers to; returns hashes whose bytes can go.
+
+        Runs in one write transaction, so no upload of the same bytes can come in between.
+        """
+        ids = [document.id for document in documents]
+        hashes = {document.sha256 for document in documents}
+        await self._session.exec(delete(Chunk).where(col(Chunk.document_id).in_(ids)))
+        for document in reversed(documents):
+            await self._session.delete(document)
+            await self._session.flush()
+        query = select(Document.sha256).where(col(Document.sha256).in_(hashes))
+        unreferenced = hashes - set((await self._session.exec(query)).all())
+        await self._session.exec(delete(StoredPage).where(col(StoredPage.sha256).in_(unreferenced)))
+        return sorted(unreferenced)
+
+    async def purge_embeddings(self) -> None:
+        """Remove embeddings that no chunk uses."""
+        connection = await self._session.connection()
+        await connection.execute(text("DELETE FROM embeddings WHERE input_hash NOT IN (SELECT input_hash FROM chunks)"))
+
+
+def _has_tag(tag: str) -> ColumnElement[bool]:
+    values = func.json_each(Document.tags).table_valued("value")
+    return exists(select(literal(1)).select_from(values).where(values.c.value == tag))

@@ -1,0 +1,155 @@
+"""Collections and documents as clients send and see them."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from perplex_mono.errors import RETRYABLE_FAILURES
+from perplex_mono.library.models import Collection, Document
+
+CollectionName = Annotated[str, Meta(min_length=1, max_length=255)]
+Tag = Annotated[str, Meta(min_length=1, max_length=100)]
+Tags = Annotated[list[Tag], Meta(max_length=100)]
+
+
+class NewCollection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A collection to make."""
+
+    name: CollectionName
+    description: Annotated[str, Meta(max_length=2000)] = ""
+
+
+class CollectionChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to change of a collection; absent fields stay."""
+
+    name: CollectionName | msgspec.UnsetType = msgspec.UNSET
+    description: Annotated[str, Meta(max_length=2000)] | msgspec.UnsetType = msgspec.UNSET
+
+
+class CollectionView(msgspec.Struct, frozen=True):
+    """A collection and how many documents it holds."""
+
+    id: str
+    name: str
+    description: str
+    document_count: int
+    active_index_id: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class CollectionPage(msgspec.Struct, frozen=True):
+    """A page of collections."""
+
+    items: list[CollectionView]
+    next_cursor: str | None
+
+
+class FailureView(msgspec.Struct, frozen=True):
+    """Why a document could not be ingested."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class DocumentView(msgspec.Struct, frozen=True):
+    """A document and its state."""
+
+    id: str
+    name: str
+    collection_id: str
+    parent_id: str | None
+    operation_id: str
+    status: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    page_count: int | None
+    chunk_count: int | None
+    tags: list[str]
+    metadata: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    failure: FailureView | None
+
+
+class DocumentPage(msgspec.Struct, frozen=True):
+    """A page of documents, newest first."""
+
+    items: list[DocumentView]
+    next_cursor: str | None
+
+
+class DocumentChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to change of a document; absent fields stay."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)] | msgspec.UnsetType = msgspec.UNSET
+    tags: Tags | msgspec.UnsetType = msgspec.UNSET
+    metadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class UploadedDocument(msgspec.Struct, frozen=True):
+    """What became of one uploaded file; `duplicate_of` names the document that already has these bytes."""
+
+    id: str
+    name: str
+    status: str
+    duplicate_of: str | None
+
+
+class UploadAccepted(msgspec.Struct, frozen=True):
+    """The files are stored. `operation_id` is None when there is nothing left to do (all were known)."""
+
+    operation_id: str | None
+    documents: list[UploadedDocument]
+
+
+class OperationAccepted(msgspec.Struct, frozen=True):
+    """The work goes on in the background."""
+
+    operation_id: str
+
+
+def collection_view(collection: Collection, document_count: int) -> CollectionView:
+    """The row as clients see it."""
+    return CollectionView(
+        id=collection.id,
+        name=collection.name,
+        description=collection.description,
+        document_count=document_count,
+        active_index_id=collection.active_index_id,
+        created_at=collection.created_at,
+        updated_at=collection.updated_at,
+    )
+
+
+def document_view(document: Document) -> DocumentView:
+    """The row as clients see it."""
+    failure = None
+    if document.failure_code is not None:
+        failure = FailureView(
+            code=document.failure_code,
+            message=document.failure_message or "",
+            retryable=document.failure_code in RETRYABLE_FAILURES,
+        )
+    return DocumentView(
+        id=document.id,
+        name=document.name,
+        collection_id=document.collection_id,
+        parent_id=document.parent_id,
+        operation_id=document.operation_id,
+        status=document.status,
+        media_type=document.media_type,
+        size_bytes=document.size_bytes,
+        sha256=document.sha256,
+        page_count=document.page_count,
+        chunk_count=document.chunk_count,
+        tags=document.tags,
+        metadata=document.meta,
+        created_at=document.created_at,
+        updated_at=document.updated_at,
+        failure=failure,
+    )

@@ -1,0 +1,238 @@
+"""Documents: received once, listed, changed, retried, deleted. Reading and indexing them is the pipeline's work."""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import update
+from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from perplex_mono.errors import Conflict, DataCorrupt, Overloaded
+from perplex_mono.library.models import Collection, Document
+from perplex_mono.library.repository import CollectionRepository, DocumentRepository
+from perplex_mono.library.schemas import (
+    DocumentChanges,
+    DocumentPage,
+    DocumentView,
+    OperationAccepted,
+    UploadAccepted,
+    UploadedDocument,
+    document_view,
+)
+from perplex_mono.operations.service import Ledger
+from perplex_mono.storage.blobs import BlobStore, IncomingBlob
+from perplex_mono.storage.database import Database
+from perplex_mono.storage.identity import utc_now
+from perplex_mono.telemetry.failpoints import failpoint
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class ReceivedFile:
+    """A file whose bytes are on disk, not yet kept."""
+
+    name: str
+    media_type: str
+    blob: IncomingBlob
+
+
+class DocumentService:
+    """The owner's documents."""
+
+    def __init__(
+        self, database: Database, blobs: BlobStore, ledger: Ledger, *, max_name_chars: int, queue_documents: int
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._ledger = ledger
+        self._max_name_chars = max_name_chars
+        self._queue_documents = queue_documents
+
+    async def require_room(self, collection_key: str, owner_id: str) -> None:
+        """Refuse an upload before its bytes: unknown collection, full queue, or a disk below its reserve."""
+        self._blobs.require_space()
+        async with self._database.read() as session:
+            await CollectionRepository(session).get(collection_key, owner_id)
+            pending = await DocumentRepository(session).count_pending()
+        if pending >= self._queue_documents:
+            raise Overloaded(f"{pending} documents are waiting already (limits.queue_documents).", 60)
+
+    async def add(
+        self,
+        collection_key: str,
+        owner_id: str,
+        files: Sequence[ReceivedFile],
+        *,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> UploadAccepted:
+        """Keep the files and queue what is new, in one transaction: after this returns, nothing is lost.
+
+        Bytes the collection already has are not ingested again, unless that attempt failed; then it is tried anew.
+        """
+        async with self._database.write() as session:
+            collection = await CollectionRepository(session).get(collection_key, owner_id)
+            fresh, again, uploaded = await self._sort_out(session, collection, files)
+            if not fresh and not again:
+                return UploadAccepted(operation_id=None, documents=uploaded)
+            operation = await self._ledger.enqueue(
+                session,
+                owner_id=owner_id,
+                kind="ingest",
+                collection_id=collection.id,
+                total=len(fresh) + len(again),
+                unit="pages",
+                priority=1 if len(fresh) <= 1 else 0,
+            )
+            for document in again:
+                _requeue(document, operation.id)
+            for document, blob in fresh:
+                document.operation_id = operation.id
+                document.tags, document.meta = list(tags), dict(metadata or {})
+                session.add(document)
+                blob.keep()
+                failpoint("after_blob_rename")
+        failpoint("after_commit")
+        return UploadAccepted(operation_id=operation.id, documents=uploaded)
+
+    async def get(self, document_id: str, owner_id: str) -> DocumentView:
+        """The owner's document. Raises `NotFound`."""
+        async with self._database.read() as session:
+            return document_view(await DocumentRepository(session).get(document_id, owner_id))
+
+    async def get_row(self, document_id: str, owner_id: str) -> Document:
+        """The owner's document, for services above. Raises `NotFound`."""
+        async with self._database.read() as session:
+            return await DocumentRepository(session).get(document_id, owner_id)
+
+    async def list_documents(
+        self,
+        collection_key: str,
+        owner_id: str,
+        *,
+        status: str | None,
+        media_type: str | None,
+        tag: str | None,
+        limit: int,
+        cursor: str | None,
+    ) -> DocumentPage:
+        """A page of the collection's documents, newest first."""
+        async with self._database.read() as session:
+            collection = await CollectionRepository(session).get(collection_key, owner_id)
+            rows = await DocumentRepository(session).list_page(
+                collection.id, status=status, media_type=media_type, tag=tag, limit=limit + 1, before=cursor
+            )
+        items = [document_view(row) for row in rows[:limit]]
+        return DocumentPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+
+    async def change(self, document_id: str, owner_id: str, changes: DocumentChanges) -> DocumentView:
+        """Rename, tag or annotate. Raises `NotFound`."""
+        async with self._database.write() as session:
+            document = await DocumentRepository(session).get(document_id, owner_id)
+            if changes.name is not msgspec.UNSET:
+                document.name = clean_name(changes.name, self._max_name_chars)
+            if changes.tags is not msgspec.UNSET:
+                document.tags = list(changes.tags)
+            if changes.metadata is not msgspec.UNSET:
+                document.meta = dict(changes.metadata)
+            document.updated_at = utc_now()
+        return document_view(document)
+
+    async def retry(self, document_id: str, owner_id: str) -> OperationAccepted:
+        """Ingest a failed or cancelled document again. Raises `NotFound`, or `Conflict` in any other state."""
+        async with self._database.write() as session:
+            document = await DocumentRepository(session).get(document_id, owner_id)
+            if document.status not in ("failed", "cancelled"):
+                raise Conflict(f"The document is {document.status}; only failed or cancelled ones can be retried.")
+            operation = await self._ledger.enqueue(
+                session,
+                owner_id=owner_id,
+                kind="ingest",
+                collection_id=document.collection_id,
+                total=1,
+                unit="pages",
+                priority=1,
+            )
+            _requeue(document, operation.id)
+        return OperationAccepted(operation_id=operation.id)
+
+    async def delete(self, document_id: str, owner_id: str) -> OperationAccepted:
+        """Hide the document and its attachments at once; their bytes go in the background. Raises `NotFound`."""
+        async with self._database.write() as session:
+            repository = DocumentRepository(session)
+            document = await repository.get(document_id, owner_id)
+            family = [member.id for member in await repository.list_family(document_id)]
+            await session.exec(update(Document).where(col(Document.id).in_(family)).values(status="deleting"))
+            operation = await self._ledger.enqueue(
+                session,
+                owner_id=owner_id,
+                kind="delete",
+                collection_id=document.collection_id,
+                params={"document_id": document_id},
+                total=len(family),
+                unit="documents",
+            )
+        return OperationAccepted(operation_id=operation.id)
+
+    async def original(self, document_id: str, owner_id: str) -> tuple[DocumentView, str]:
+        """The document and the path of its bytes. Raises `NotFound`, or `DataCorrupt` when the bytes are gone."""
+        view = await self.get(document_id, owner_id)
+        if not self._blobs.exists(view.sha256):
+            raise DataCorrupt(f"The original of '{view.name}' is missing from the data directory.")
+        return view, str(self._blobs.path(view.sha256))
+
+    async def _sort_out(
+        self, session: AsyncSession, collection: Collection, files: Sequence[ReceivedFile]
+    ) -> tuple[list[tuple[Document, IncomingBlob]], list[Document], list[UploadedDocument]]:
+        """New documents with their blobs, failed ones to try again, and the answer for each file."""
+        fresh: dict[str, tuple[Document, IncomingBlob]] = {}
+        again: list[Document] = []
+        answers: list[UploadedDocument] = []
+        for file in files:
+            sha256, name = file.blob.sha256, clean_name(file.name, self._max_name_chars)
+            known = fresh[sha256][0] if sha256 in fresh else None
+            known = known or await DocumentRepository(session).find_by_content(collection.id, sha256)
+            if known is None:
+                document = Document(
+                    owner_id=collection.owner_id,
+                    collection_id=collection.id,
+                    operation_id="",
+                    name=name,
+                    sha256=sha256,
+                    size_bytes=file.blob.size_bytes,
+                    media_type=file.media_type,
+                )
+                fresh[sha256] = (document, file.blob)
+                answers.append(UploadedDocument(id=document.id, name=name, status="received", duplicate_of=None))
+                continue
+            retry = known.status in ("failed", "cancelled") and known not in again
+            if retry:
+                again.append(known)
+            status = "received" if retry else known.status
+            answers.append(UploadedDocument(id=known.id, name=name, status=status, duplicate_of=known.id))
+        return list(fresh.values()), again, answers
+
+
+def clean_name(name: str, max_chars: int) -> str:
+    """A name fit to show: no folders, control or direction characters; shortened in the middle, extension kept."""
+    name = unicodedata.normalize("NFC", name.replace("\\", "/")).rsplit("/", 1)[-1]
+    name = _UNPRINTABLE.sub("", name).strip() or "unnamed"
+    if len(name) <= max_chars:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    if not dot or len(extension) > 10:
+        return name[: max_chars - 1] + "…"
+    return stem[: max_chars - len(extension) - 2] + "…." + extension
+
+
+def _requeue(document: Document, operation_id: str) -> None:
+    document.operation_id = operation_id
+    document.status = "received"
+    document.attempts = 0
+    document.failure_code = document.failure_message = None
+    document.updated_at = utc_now()

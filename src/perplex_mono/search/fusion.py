@@ -1,0 +1,20 @@
+"""Reciprocal rank fusion: lists of different scores become one by the places in them.
+
+Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual rank learning methods", 2009.
+"""
+
+from collections.abc import Mapping, Sequence
+
+
+def fuse(rankings: Sequence[tuple[float, Sequence[str]]], k: int) -> dict[str, float]:
+    """Weighted fusion of `(weight, ids best first)`: score = sum of weight / (k + rank). Best first, ties by id."""
+    scores: dict[str, float] = {}
+    for weight, ids in rankings:
+        for rank, key in enumerate(ids, start=1):
+            scores[key] = scores.get(key, 0.0) + weight / (k + rank)
+    return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0])))
+
+
+def ranks_of(ids: Sequence[str]) -> Mapping[str, int]:
+    """The place of each id, from 1."""
+    return {key: rank for rank, key in enumerate(ids, start=1)}

@@ -1,0 +1,266 @@
+"""A question becomes ranked passages: two rankings, fused by rank, hydrated from the truth in SQLite."""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from perplex_mono.errors import InvalidInput, NotFound, Unavailable
+from perplex_mono.inference.embedder import Embedder
+from perplex_mono.library.models import DEFAULT_COLLECTION_NAME, Chunk, Document, SearchIndex
+from perplex_mono.library.repository import CollectionRepository, DocumentRepository
+from perplex_mono.search.fusion import fuse, ranks_of
+from perplex_mono.search.highlights import find_highlights, query_terms
+from perplex_mono.search.schemas import (
+    Box,
+    Hit,
+    HitDocument,
+    Ranks,
+    Scores,
+    SearchMode,
+    SearchRequest,
+    SearchResponse,
+)
+from perplex_mono.storage.database import Database
+from perplex_mono.storage.starting import Starting
+from perplex_mono.storage.vectors import VectorHit, VectorStore
+from perplex_mono.telemetry.traces import span
+
+MAX_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How lists are made and fused; see `config.toml`, section search."""
+
+    rrf_k: int
+    dense_weight: float
+    sparse_weight: float
+    candidates: int
+    max_query_chars: int
+    max_limit: int
+    timeout_seconds: float
+
+
+@dataclass(frozen=True)
+class _Target:
+    """One collection to search: its active index, and the documents allowed (None: all)."""
+
+    collection_id: str
+    index: SearchIndex
+    document_ids: list[str] | None
+
+
+@dataclass
+class _Found:
+    """The lists of all targets, joined by rank."""
+
+    fused: dict[str, float]
+    dense: dict[str, float]
+    sparse: dict[str, float]
+    dense_ids: list[str]
+    sparse_ids: list[str]
+
+
+@dataclass
+class _Clock:
+    """Milliseconds by step."""
+
+    timings: dict[str, float] = field(default_factory=dict)
+    _start: float = field(default_factory=time.perf_counter)
+
+    def lap(self, name: str, since: float) -> float:
+        now = time.perf_counter()
+        self.timings[name] = round((now - since) * 1000 + self.timings.get(name, 0.0), 2)
+        return now
+
+    def total(self) -> dict[str, float]:
+        return {**self.timings, "total": round((time.perf_counter() - self._start) * 1000, 2)}
+
+
+class SearchService:
+    """Searches the owner's collections."""
+
+    def __init__(
+        self, database: Database, vectors: Starting[VectorStore], embedder: Embedder, options: SearchOptions
+    ) -> None:
+        self._database = database
+        self._vectors = vectors
+        self._embedder = embedder
+        self._options = options
+
+    async def search(self, request: SearchRequest, owner_id: str) -> SearchResponse:
+        """The best passages for the query.
+
+        Raises `InvalidInput` for a query or limit out of range, `NotFound` for a collection, `Unavailable` while the index
+        cannot be searched, `Overloaded` when too many queries wait for the model.
+        """
+        self._check(request)
+        try:
+            async with asyncio.timeout(self._options.timeout_seconds):
+                with span("search", mode=request.mode, limit=request.limit):
+                    return await self._search(request, owner_id)
+        except TimeoutError:
+            raise Unavailable("search", f"it took longer than {self._options.timeout_seconds} s") from None
+
+    async def _search(self, request: SearchRequest, owner_id: str) -> SearchResponse:
+        clock, warnings = _Clock(), list[str]()
+        started = time.perf_counter()
+        targets = await self._targets(request, owner_id)
+        started = clock.lap("filter", started)
+        mode, vector = request.mode, None
+        if mode != "sparse":
+            mode, vector = await self._embed(request, warnings)
+            started = clock.lap("embed", started)
+        depth = max(self._options.candidates, request.limit)
+        hits: list[Hit] = []
+        for round_number in range(MAX_ROUNDS):
+            found = await self._find(targets, request, mode, vector, depth * 4**round_number)
+            started = clock.lap("retrieve", started)
+            hits = await self._hydrate(found, request, targets, mode)
+            started = clock.lap("hydrate", started)
+            if len(hits) >= request.limit or len(found.fused) < depth * 4**round_number:
+                break
+        if request.rerank:
+            warnings.append("No reranking model is configured; the fused order is kept.")
+        return SearchResponse(hits=hits, mode_used=mode, warnings=warnings, timings_ms=clock.total())
+
+    def _check(self, request: SearchRequest) -> None:
+        options = self._options
+        if len(request.query) > options.max_query_chars:
+            raise InvalidInput(
+                f"The query has {len(request.query)} characters; at most {options.max_query_chars}"
+                " are taken (limits.max_query_chars)."
+            )
+        if not request.query.strip():
+            raise InvalidInput("The query is empty.")
+        if request.limit > options.max_limit:
+            raise InvalidInput(f"'limit' is {request.limit}; at most {options.max_limit} (limits.max_k).")
+
+    async def _targets(self, request: SearchRequest, owner_id: str) -> list[_Target]:
+        keys = list(dict.fromkeys(request.collection_ids or [DEFAULT_COLLECTION_NAME]))
+        filters = request.filters
+        targets: dict[str, _Target] = {}
+        async with self._database.read() as session:
+            for key in keys:
+                repository = CollectionRepository(session)
+                collection = await repository.get(key, owner_id)
+                index = await repository.get_index(collection.active_index_id)
+                ids = None
+                if filters is not None:
+                    ids = await DocumentRepository(session).visible_ids(
+                        collection.id,
+                        document_ids=filters.document_ids,
+                        media_types=filters.media_types,
+                        tags=filters.tags,
+                        created_after=filters.created_after,
+                        created_before=filters.created_before,
+                    )
+                targets[collection.id] = _Target(collection.id, index, ids)
+        return list(targets.values())
+
+    async def _embed(self, request: SearchRequest, warnings: list[str]) -> tuple[SearchMode, Any]:
+        """The query's vector; without a model, words alone must do, unless vectors were demanded."""
+        try:
+            return request.mode, await self._embedder.embed_query(request.query)
+        except Unavailable as error:
+            if request.mode == "dense":
+                raise
+            warnings.append(f"Searched by words only: {error}")
+            return "sparse", None
+
+    async def _find(
+        self, targets: Sequence[_Target], request: SearchRequest, mode: SearchMode, vector: Any, depth: int
+    ) -> _Found:
+        """Both lists of every target, asked at once, and their fusion by rank."""
+        store = self._vectors.get()
+        searches: list[Coroutine[Any, Any, list[VectorHit]]] = []
+        for target in targets:
+            table, allowed = target.index.table_name, target.document_ids
+            searches.append(
+                _or_none(store.search_dense(table, vector, depth, allowed)) if mode != "sparse" else _nothing()
+            )
+            searches.append(
+                _or_none(store.search_text(table, request.query, depth, allowed)) if mode != "dense" else _nothing()
+            )
+        results = await asyncio.gather(*searches)
+        floor = request.min_dense_score
+        dense_lists = [[hit for hit in hits if floor is None or hit.score >= floor] for hits in results[0::2]]
+        sparse_lists = results[1::2]
+        if floor is not None and mode == "hybrid":
+            near = {hit.id for hits in dense_lists for hit in hits}
+            sparse_lists = [[hit for hit in hits if hit.id in near] for hits in sparse_lists]
+        rankings = [
+            (weight, [hit.id for hit in hits])
+            for weight, lists in (
+                (self._options.dense_weight, dense_lists),
+                (self._options.sparse_weight, sparse_lists),
+            )
+            for hits in lists
+        ]
+        dense = {hit.id: hit.score for hits in dense_lists for hit in hits}
+        sparse = {hit.id: hit.score for hits in sparse_lists for hit in hits}
+        return _Found(
+            fused=fuse(rankings, self._options.rrf_k),
+            dense=dense,
+            sparse=sparse,
+            dense_ids=sorted(dense, key=lambda key: -dense[key]),
+            sparse_ids=sorted(sparse, key=lambda key: -sparse[key]),
+        )
+
+    async def _hydrate(
+        self, found: _Found, request: SearchRequest, targets: Sequence[_Target], mode: SearchMode
+    ) -> list[Hit]:
+        """The first `limit` that are still visible; what was deleted meanwhile is passed over."""
+        order = list(found.fused)
+        rows: dict[str, tuple[Chunk, Document]] = {}
+        step = max(request.limit, 50)
+        async with self._database.read() as session:
+            for start in range(0, len(order), step):
+                rows |= await DocumentRepository(session).chunks_with_documents(order[start : start + step])
+                if len(rows) >= request.limit:
+                    break
+        terms = query_terms(request.query)
+        ranks = (ranks_of(found.dense_ids), ranks_of(found.sparse_ids)) if request.explain else None
+        chosen = [key for key in order if key in rows][: request.limit]
+        return [_hit(key, *rows[key], found, mode, terms, ranks) for key in chosen]
+
+
+def _hit(
+    key: str, chunk: Chunk, document: Document, found: _Found, mode: SearchMode, terms: set[str], ranks: Any
+) -> Hit:
+    scores = Scores(dense=found.dense.get(key), sparse=found.sparse.get(key), fused=found.fused[key])
+    score = {"hybrid": scores.fused, "dense": scores.dense, "sparse": scores.sparse}[mode]
+    return Hit(
+        chunk_id=key,
+        document=HitDocument(
+            id=document.id,
+            name=document.name,
+            media_type=document.media_type,
+            page_count=document.page_count,
+            tags=document.tags,
+            created_at=document.created_at,
+        ),
+        collection_id=document.collection_id,
+        text=chunk.text,
+        highlights=find_highlights(chunk.text, terms),
+        heading_path=chunk.heading_path,
+        pages=[chunk.page],
+        boxes=[Box(chunk.page, *box) for box in chunk.boxes],
+        score=score if score is not None else found.fused[key],
+        scores=scores if ranks else None,
+        ranks=Ranks(dense=ranks[0].get(key), sparse=ranks[1].get(key)) if ranks else None,
+    )
+
+
+async def _or_none(search: Coroutine[Any, Any, list[VectorHit]]) -> list[VectorHit]:
+    """A collection without a vector table has nothing in it yet."""
+    try:
+        return await search
+    except NotFound:
+        return []
+
+
+async def _nothing() -> list[VectorHit]:
+    return []
