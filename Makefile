@@ -16,8 +16,7 @@ export PYTHON TORCH TORCH_INDEX
 .PHONY: help install install-dev serve test check format bench lock wheels build clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-12s %s\n' "$$name" "$$text"; done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 install: ## make .venv with the pinned versions, nothing if it is up to date
 	@$(INSTALL) runtime editable

@@ -1,0 +1,43 @@
+# The last stage holds a virtual environment and a Redis server on a slim Python: no compiler, no pip, no caches.
+# Models come inside the Python packages, so nothing is downloaded at start.
+
+FROM python:3.11-slim-bookworm AS builder
+# On amd64 and arm64 the general torch build carries CUDA; name an index with CPU builds here to leave it out:
+#   docker build --build-arg TORCH_INDEX=ADDRESS .      (the install page of the PyTorch site gives the address)
+ARG TORCH=cpu
+ARG TORCH_INDEX=""
+ENV PIP_NO_CACHE_DIR=1
+WORKDIR /build
+# The packages change rarely: their layer depends on the locks only.
+COPY requirements/ requirements/
+COPY deploy/install.sh deploy/verify_install.py deploy/trim.sh deploy/
+RUN deploy/install.sh /opt/perplex runtime
+COPY pyproject.toml README.md LICENSE ./
+COPY src/ src/
+COPY migrations/ migrations/
+RUN deploy/install.sh /opt/perplex wheel verify && deploy/trim.sh /opt/perplex
+
+FROM python:3.11-slim-bookworm
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends redis-server \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin perplex \
+    && install --directory --owner=10001 --group=10001 --mode=0700 /data
+COPY --from=builder /opt/perplex /opt/perplex
+# Only /data and /tmp are written to. Inside a container loopback is not reachable from outside, hence 0.0.0.0;
+# publish the port on the host's loopback only, as compose.yaml does.
+ENV PATH=/opt/perplex/bin:$PATH \
+    HOME=/tmp \
+    XDG_CACHE_HOME=/tmp/cache \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PERPLEX_DATA__DIRECTORY=/data \
+    PERPLEX_SERVER__HOST=0.0.0.0
+USER 10001:10001
+WORKDIR /tmp
+VOLUME /data
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "from http.client import HTTPConnection as C; c = C('127.0.0.1', 8080, timeout=3); c.request('GET', '/health'); raise SystemExit(c.getresponse().status != 200)"]
+CMD ["perplex-mono", "serve"]
