@@ -32,7 +32,7 @@ find_python() {
 }
 
 make_venv() {
-  if [ -x "$venv/bin/python" ] && fits "$venv/bin/python"; then return; fi
+  if [ -x "$venv/bin/pip" ] && fits "$venv/bin/python"; then return; fi
   python=$(find_python)
   say "Creating $venv with $("$python" --version)"
   "$python" -m venv --clear "$venv"
@@ -105,7 +105,7 @@ step_wheel() {
   "$workshop/venv/bin/python" -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation \
     --wheel-dir "$workshop/dist" .
   pip install --quiet --no-deps --force-reinstall "$workshop"/dist/*.whl
-  rm -rf "$workshop"
+  rm -rf "$workshop" "$venv/.stamp-editable"
 }
 
 step_verify() { "$venv/bin/python" deploy/verify_install.py "$(variant_lock)"; }
