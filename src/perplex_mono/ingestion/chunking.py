@@ -30,6 +30,8 @@ from perplex_mono.ingestion.units import (
 Strategy = Literal["structure", "fixed"]
 
 _HEADING_SEPARATOR = " > "
+# Joints between context and text, and words cut in two, may cost the model a token each.
+_SPARE_TOKENS = 4
 _VISIBLE = re.compile(r"\S")
 # Sections shorter than this share a chunk with a neighbour: a few words alone embed badly.
 _SHORT_SECTION_TOKENS = 50
@@ -49,10 +51,10 @@ Outline = tuple[Heading, ...]
 class Chunk(msgspec.Struct, frozen=True):
     """A piece of one page.
 
-    `text` is the page's text `[start, end)` of `token_count` tokens. `input_text` is exactly what the model reads: the
-    headings that are not in the text itself, the header row of a table that began earlier, then the text; it serves
-    full-text search as well. `input_hash` is its SHA-256 in hex. `heading_path` names the headings that all of the text
-    stands under, outermost first.
+    `text` is the page's text `[start, end)` of `token_count` tokens (one cut inside a word may read as one or two more).
+    `input_text` is exactly what the model reads: the headings that are not in the text itself, the header row of a table
+    that began earlier, then the text; it serves full-text search as well. `input_hash` is its SHA-256 in hex.
+    `heading_path` names the headings that all of the text stands under, outermost first.
     """
 
     page: int
@@ -81,7 +83,7 @@ def make_splitter(strategy: Strategy, max_tokens: int, overlap_tokens: int, toke
 
     Raises ConfigurationError where they contradict each other or the model.
     """
-    room = tokens.max_tokens - tokens.special_tokens
+    room = tokens.max_tokens - tokens.special_tokens - _SPARE_TOKENS
     if not 16 <= max_tokens <= room:
         raise ConfigurationError(f"chunking.max_tokens is {max_tokens}; this model needs a value from 16 to {room}.")
     if not 0 <= overlap_tokens <= max_tokens // 2:
@@ -111,7 +113,7 @@ class StructureSplitter:
         self._max_tokens = max_tokens
         self._overlap_tokens = overlap_tokens
         self._tokens = tokens
-        self._max_context_tokens = tokens.max_tokens - tokens.special_tokens - max_tokens
+        self._max_context_tokens = tokens.max_tokens - tokens.special_tokens - _SPARE_TOKENS - max_tokens
         self._piece_tokens = max(max_tokens // 16, min(overlap_tokens, max_tokens // 4))
 
     def split_page(self, page: Page, outline: Outline) -> tuple[list[Chunk], Outline]:
