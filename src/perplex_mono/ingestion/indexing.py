@@ -85,7 +85,7 @@ class ChunkStore:
         for start in range(0, len(rows), ROWS_A_STATEMENT):
             part = rows[start : start + ROWS_A_STATEMENT]
             await session.exec(insert(Chunk).values(part).on_conflict_do_nothing())
-        embeddings = [
+        embeddings: list[dict[str, object]] = [
             {"model_key": self._embedder.model_key, "input_hash": key, "vector": vector.tobytes()}
             for key, vector in vectors.items()
         ]

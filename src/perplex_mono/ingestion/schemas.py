@@ -1,6 +1,9 @@
 """What was read out of a document, and how it is cut, as clients see it."""
 
+from typing import Annotated, Literal
+
 import msgspec
+from msgspec import Meta
 
 
 class PageView(msgspec.Struct, frozen=True):
@@ -44,3 +47,31 @@ class PageText(msgspec.Struct, frozen=True):
     number: int
     label: str
     text: str
+
+
+class ChunkPreviewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A text, or a document that was read, and how to cut it."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=200_000)] | None = None
+    document_id: str | None = None
+    strategy: Literal["structure", "fixed"] = "structure"
+    max_tokens: Annotated[int, Meta(ge=16)] = 200
+    overlap_tokens: Annotated[int, Meta(ge=0)] = 30
+
+
+class ChunkPreview(msgspec.Struct, frozen=True):
+    """One chunk as it would be made."""
+
+    page: int
+    start: int
+    end: int
+    text: str
+    heading_path: list[str]
+    token_count: int
+
+
+class ChunkPreviewView(msgspec.Struct, frozen=True):
+    """The chunks; `truncated` says that there are more than are shown."""
+
+    chunks: list[ChunkPreview]
+    truncated: bool

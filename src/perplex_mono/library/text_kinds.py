@@ -23,8 +23,9 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_CONTROLS = bytes(set(range(32)) - {7, 8, 9, 10, 12, 13, 27}) + b"\x7f"
-_MOST_CONTROLS = 0.05  # random bytes have 0.10, text with a stray NUL far less
+_CONTROLS = bytes(set(range(1, 32)) - {7, 8, 9, 10, 12, 13, 27}) + b"\x7f"
+_MOST_CONTROLS = 0.05  # random bytes have 0.10
+_MOST_CONTROLS_BESIDE_ZEROS = 0.005  # text with stray NULs has no other controls, a binary format has
 
 _PROLOG = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*", re.DOTALL)
 _SVG_ROOT = re.compile(r"<!doctype\s+svg|<svg[\s>]", re.IGNORECASE)
@@ -89,7 +90,8 @@ def _decode(head: bytes) -> str | None:
     zeros = head.count(0)
     if zeros > len(head) // 4:
         return _decode_utf16(head)
-    if len(head.translate(None, _CONTROLS)) < len(head) * (1 - _MOST_CONTROLS):
+    most_controls = _MOST_CONTROLS_BESIDE_ZEROS if zeros else _MOST_CONTROLS
+    if len(head) - len(head.translate(None, _CONTROLS)) > len(head) * most_controls:
         return None
     return head.replace(b"\0", b"").decode("utf-8", "replace")
 

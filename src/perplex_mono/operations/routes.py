@@ -28,7 +28,9 @@ class OperationController(Controller):
         self,
         ledger: NamedDependency[Ledger],
         owner_id: NamedDependency[str],
-        state: Annotated[OperationState | None, QueryParameter(description="Only operations in this state")] = None,
+        only_state: Annotated[
+            OperationState | None, QueryParameter(name="state", description="Only operations in this state")
+        ] = None,
         kind: Annotated[OperationKind | None, QueryParameter(description="Only operations of this kind")] = None,
         collection_id: Annotated[str | None, QueryParameter(description="Only of this collection")] = None,
         limit: PageLimit = 50,
@@ -36,7 +38,7 @@ class OperationController(Controller):
     ) -> OperationPage:
         """A page of operations."""
         return await ledger.list_operations(
-            owner_id, state=state, kind=kind, collection_id=collection_id, limit=limit, cursor=cursor
+            owner_id, state=only_state, kind=kind, collection_id=collection_id, limit=limit, cursor=cursor
         )
 
     @get("/{operation_id:str}", summary="Get one operation")

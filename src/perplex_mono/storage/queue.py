@@ -29,7 +29,7 @@ OperationId = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z-]{1,64}$")]
 class Doorbell(Protocol):
     """Announces that an operation waits in the ledger."""
 
-    async def ring(self, operation_id: str, epoch: int) -> None:
+    def ring(self, operation_id: str, epoch: int) -> None:
         """Announces it, or does nothing; returns at once and never fails."""
         ...
 
@@ -95,7 +95,7 @@ class ArqDoorbell:
         self._supervisor.start()
         self._supervisor.mark_degraded("connecting to Redis")
 
-    async def ring(self, operation_id: str, epoch: int) -> None:
+    def ring(self, operation_id: str, epoch: int) -> None:
         """Hands the ring to the session and returns at once, whatever state Redis is in."""
         if self._waiting.full():
             self._waiting.get_nowait()
@@ -171,7 +171,7 @@ class ArqDoorbell:
             try:
                 await redis.enqueue_job("pick_up", operation_id, _job_id=f"{operation_id}:{epoch}")
             except (RedisError, OSError, asyncio.CancelledError):
-                await self.ring(operation_id, epoch)  # for the next session
+                self.ring(operation_id, epoch)  # for the next session
                 raise
 
 

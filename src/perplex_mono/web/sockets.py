@@ -1,13 +1,15 @@
 """WebSocket feeds: caps, pings, close codes after accept, and a clean end at shutdown.
 
-The handler owns its socket: nobody else ever closes it. Stopping with open sockets hangs if another task calls `close()`
-while the handler waits in `receive`, so each handler waits for both and closes by itself.
+The handler owns its socket: nobody else ever closes it. Stopping with open sockets hangs if another task calls
+`close()` while the handler waits in `receive`, so each handler waits for both and closes by itself.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from litestar import WebSocket
@@ -15,6 +17,8 @@ from litestar.exceptions import WebSocketDisconnect
 from loguru import logger
 
 from perplex_mono.errors import InvalidInput
+
+Socket = WebSocket[Any, Any, Any]
 
 CLOSE_LIMITS = 1008
 CLOSE_TOO_LARGE = 1009
@@ -58,24 +62,27 @@ class SocketHub:
         self._idle_seconds = idle_seconds
         self._open: Counter[str] = Counter()
         self._stopping = asyncio.Event()
+        self._all_closed = asyncio.Event()
+        self._all_closed.set()
 
     @property
     def open_count(self) -> int:
         """How many feeds are open."""
         return self._open.total()
 
-    def stop(self) -> None:
-        """Ask every handler to close its socket with 1012."""
+    async def stop(self, timeout_seconds: float) -> None:
+        """Ask every handler to close its socket with 1012, and wait until they did, or long enough."""
         self._stopping.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._all_closed.wait()
 
-    async def refuse(self, socket: WebSocket, code: int, reason: str) -> None:
+    async def refuse(self, socket: Socket, code: int, reason: str) -> None:
         """Accept, then close: a browser cannot read a refused upgrade."""
         await socket.accept()
         await _close(socket, code, reason)
 
-    async def serve(
-        self, socket: WebSocket, owner_id: str, follow: Callable[[], AsyncIterator[msgspec.Struct]]
-    ) -> None:
+    async def serve(self, socket: Socket, owner_id: str, follow: Callable[[], AsyncIterator[msgspec.Struct]]) -> None:
         """Send what `follow()` yields until the client leaves, the server stops, or a limit is passed."""
         if self._stopping.is_set():
             return await self.refuse(socket, CLOSE_RESTARTING, "The server is restarting; connect again with ?after=.")
@@ -84,6 +91,7 @@ class SocketHub:
         if self._open[owner_id] >= self._per_user:
             return await self.refuse(socket, CLOSE_LIMITS, f"You have {self._per_user} feeds open already.")
         self._open[owner_id] += 1
+        self._all_closed.clear()
         try:
             await socket.accept()
             await self._run(socket, follow)
@@ -91,9 +99,11 @@ class SocketHub:
             self._open[owner_id] -= 1
             if not self._open[owner_id]:
                 del self._open[owner_id]
+            if not self._open:
+                self._all_closed.set()
         return None
 
-    async def _run(self, socket: WebSocket, follow: Callable[[], AsyncIterator[msgspec.Struct]]) -> None:
+    async def _run(self, socket: Socket, follow: Callable[[], AsyncIterator[msgspec.Struct]]) -> None:
         lock = asyncio.Lock()
         parts = [
             asyncio.create_task(_send_all(socket, follow, lock)),
@@ -110,7 +120,7 @@ class SocketHub:
         ended = [result for result in results if not isinstance(result, asyncio.CancelledError)]
         await self._close_for(socket, ended[0] if ended else None)
 
-    async def _close_for(self, socket: WebSocket, cause: BaseException | None) -> None:
+    async def _close_for(self, socket: Socket, cause: BaseException | None) -> None:
         if isinstance(cause, WebSocketDisconnect) or cause is None:
             return
         if isinstance(cause, _Closing):
@@ -121,7 +131,7 @@ class SocketHub:
             logger.opt(exception=cause).error("socket.feed_broke")
             await _close(socket, CLOSE_INTERNAL, "The feed broke; connect again with ?after=.")
 
-    async def _receive(self, socket: WebSocket) -> None:
+    async def _receive(self, socket: Socket) -> None:
         """Clients only answer pings; anything they send shows that they live."""
         while True:
             try:
@@ -132,7 +142,7 @@ class SocketHub:
             if len(message) > MAX_MESSAGE_BYTES:
                 raise _Closing(CLOSE_TOO_LARGE, f"Messages are limited to {MAX_MESSAGE_BYTES} characters.")
 
-    async def _ping(self, socket: WebSocket, lock: asyncio.Lock) -> None:
+    async def _ping(self, socket: Socket, lock: asyncio.Lock) -> None:
         while True:
             await asyncio.sleep(self._ping_seconds)
             message = {"type": "ping", "time": datetime.now(UTC), "data": {}, "operation_id": None}
@@ -143,12 +153,12 @@ class SocketHub:
         raise _Closing(CLOSE_RESTARTING, "The server is restarting; connect again with ?after=.")
 
 
-async def _send_all(socket: WebSocket, follow: Callable[[], AsyncIterator[msgspec.Struct]], lock: asyncio.Lock) -> None:
+async def _send_all(socket: Socket, follow: Callable[[], AsyncIterator[msgspec.Struct]], lock: asyncio.Lock) -> None:
     async for message in follow():
         await _send(socket, msgspec.json.encode(message), lock)
 
 
-async def _send(socket: WebSocket, message: bytes, lock: asyncio.Lock) -> None:
+async def _send(socket: Socket, message: bytes, lock: asyncio.Lock) -> None:
     try:
         async with lock, asyncio.timeout(SEND_TIMEOUT_SECONDS):
             await socket.send_data(message, mode="text")
@@ -156,7 +166,7 @@ async def _send(socket: WebSocket, message: bytes, lock: asyncio.Lock) -> None:
         raise _Closing(CLOSE_BUSY, "The client reads too slowly; connect again with ?after=.") from None
 
 
-async def _close(socket: WebSocket, code: int, reason: str) -> None:
+async def _close(socket: Socket, code: int, reason: str) -> None:
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await socket.close(code=code, reason=reason[:_REASON_CHARS])

@@ -70,10 +70,10 @@ async def test_a_ring_is_heard(server: RedisServer) -> None:
     heard: list[str] = []
     async with doorbell(server, heard) as bell:
         assert bell.status().state == "degraded"
-        await bell.ring(OPERATION, 1)
+        bell.ring(OPERATION, 1)
         await eventually(lambda: heard == [OPERATION])
         assert (bell.status().name, bell.status().state, bell.status().restarts) == ("queue", "ok", 0)
-        await bell.ring(OPERATION, 2)
+        bell.ring(OPERATION, 2)
         await eventually(lambda: heard == [OPERATION, OPERATION])
         async with Redis(unix_socket_path=str(server.socket_path)) as redis:
             assert await redis.zcard(QUEUE_NAME) == 0
@@ -91,9 +91,9 @@ async def test_an_answer_that_fails_does_not_stop_the_next(server: RedisServer) 
 
     bell = ArqDoorbell(server, on_ring)
     bell.start()
-    await bell.ring("bad", 1)
+    bell.ring("bad", 1)
     await eventually(lambda: heard == ["bad"])
-    await bell.ring("good", 1)
+    bell.ring("good", 1)
     await eventually(lambda: heard == ["bad", "good"])
     assert bell.status().restarts == 0
     await bell.stop()
@@ -105,10 +105,10 @@ async def test_rings_are_heard_again_after_redis_is_killed(server: RedisServer) 
         await connected(bell)
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
-        await bell.ring("meanwhile", 1)
+        bell.ring("meanwhile", 1)
         await eventually(lambda: bell.status().restarts >= 1)
         await connected(bell)
-        await bell.ring(OPERATION, 1)
+        bell.ring(OPERATION, 1)
         await eventually(lambda: OPERATION in heard)
 
 
@@ -118,14 +118,13 @@ async def test_a_frozen_redis_degrades_and_recovers(server: RedisServer) -> None
         await connected(bell)
         assert server.pid is not None
         os.kill(server.pid, signal.SIGSTOP)
-        async with asyncio.timeout(5):
-            for number in range(3_000):
-                await bell.ring(f"frozen-{number}", 1)
+        for number in range(3_000):
+            bell.ring(f"frozen-{number}", 1)
         await eventually(lambda: bell.status().state == "degraded")
         assert bell.status().reason
         os.kill(server.pid, signal.SIGCONT)
         await connected(bell)
-        await bell.ring(OPERATION, 1)
+        bell.ring(OPERATION, 1)
         await eventually(lambda: OPERATION in heard)
 
 
@@ -134,7 +133,7 @@ async def test_stop_ends_in_time_while_redis_is_frozen(server: RedisServer) -> N
         await connected(bell)
         assert server.pid is not None
         os.kill(server.pid, signal.SIGSTOP)
-        await bell.ring(OPERATION, 1)
+        bell.ring(OPERATION, 1)
         async with asyncio.timeout(20):
             await bell.stop(2)
         assert bell.status().state == "down"
@@ -151,7 +150,7 @@ async def test_stop_lets_an_answer_in_progress_finish(server: RedisServer) -> No
 
     bell = ArqDoorbell(server, on_ring)
     bell.start()
-    await bell.ring(OPERATION, 1)
+    bell.ring(OPERATION, 1)
     async with asyncio.timeout(20):
         await begun.wait()
         await bell.stop()
@@ -164,7 +163,7 @@ async def test_without_redis_a_ring_does_nothing_and_the_status_says_why(directo
     absent.start()
     async with doorbell(absent, heard) as bell:
         for number in range(3_000):
-            await bell.ring(f"unheard-{number}", 1)
+            bell.ring(f"unheard-{number}", 1)
         await asyncio.sleep(0.05)
         assert bell.status().state == "degraded"
         assert "no valkey-server or redis-server" in (bell.status().reason or "")
@@ -183,12 +182,12 @@ async def test_an_external_redis_may_be_flushed_at_any_moment(directory: Path) -
         ):
             await connected(bell)
             for number in range(200):
-                await bell.ring(f"ring-{number}", 1)
+                bell.ring(f"ring-{number}", 1)
                 if number % 10 == 0:
                     await redis.flushall()
                     await asyncio.sleep(0.005)
             await redis.flushall()
-            await bell.ring(OPERATION, 1)
+            bell.ring(OPERATION, 1)
             await eventually(lambda: OPERATION in heard)
             assert bell.status().state == "ok"
     finally:
@@ -241,7 +240,7 @@ async def test_forged_jobs_are_ignored(server: RedisServer, directory: Path) -> 
         async with asyncio.timeout(20):
             while await redis.zcard(QUEUE_NAME):  # noqa: ASYNC110 - the queue is in another process
                 await asyncio.sleep(0.01)
-        await bell.ring(OPERATION, 1)
+        bell.ring(OPERATION, 1)
         await eventually(lambda: bool(heard))
         assert heard == [OPERATION]
         assert bell.status().restarts == 0
@@ -258,7 +257,7 @@ async def test_what_breaks_the_worker_does_not_break_it_for_ever(server: RedisSe
         await redis.psetex(QUEUE_NAME, 60_000, "not a queue")
         await eventually(lambda: bell.status().restarts == 2)
         await connected(bell)
-        await bell.ring(OPERATION, 1)
+        bell.ring(OPERATION, 1)
         await eventually(lambda: heard == [OPERATION])
 
 

@@ -1,0 +1,91 @@
+"""The application as a table of contents: what it answers, what its handlers may ask for, and how errors leave it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.types import ControllerRouterHandler
+
+from perplex_mono import __version__
+from perplex_mono.answers.routes import AnswerController
+from perplex_mono.container import Container
+from perplex_mono.errors import PerplexError
+from perplex_mono.ingestion.routes import ReadingController
+from perplex_mono.library.models import LOCAL_OWNER
+from perplex_mono.library.routes import CollectionController, DocumentController
+from perplex_mono.operations.routes import OperationController, all_operations_feed, operation_feed
+from perplex_mono.search.routes import SearchController
+from perplex_mono.web.gate import Gate, GateLimits
+from perplex_mono.web.health import HEALTH_ROUTES
+from perplex_mono.web.local_guard import LocalGuard
+from perplex_mono.web.problems import on_error
+from perplex_mono.web.rate_limit import RateLimiter
+
+ROUTES: Sequence[ControllerRouterHandler] = (
+    *HEALTH_ROUTES,
+    CollectionController,
+    DocumentController,
+    ReadingController,
+    OperationController,
+    SearchController,
+    AnswerController,
+    all_operations_feed,
+    operation_feed,
+)
+
+PROVIDED = (
+    "collections",
+    "documents",
+    "uploads",
+    "reading",
+    "searcher",
+    "answers",
+    "summaries",
+    "ledger",
+    "feeds",
+    "hub",
+    "health_service",
+    "metrics",
+)
+
+
+def create_app(container: Container) -> Gate:
+    """The ASGI application over an open container."""
+    settings = container.settings
+    limits = settings.limits
+    routed = Litestar(
+        route_handlers=list(ROUTES),
+        path=settings.server.base_path or None,
+        dependencies=_dependencies(container),
+        exception_handlers={PerplexError: on_error, HTTPException: on_error, Exception: on_error},
+        openapi_config=OpenAPIConfig(title="perplex-mono", version=__version__, path="/schema"),
+        request_max_body_size=limits.max_json_bytes,
+    )
+    return Gate(
+        routed,
+        guard=LocalGuard(settings.server.host),
+        limiter=RateLimiter(limits.requests_per_minute_user),
+        limits=GateLimits(
+            body_idle_seconds=limits.body_idle_seconds,
+            max_json_bytes=limits.max_json_bytes,
+            max_json_depth=limits.max_json_depth,
+        ),
+        metrics=container.metrics,
+    )
+
+
+def _dependencies(container: Container) -> dict[str, Provide]:
+    """Services by name, as handlers ask for them; without accounts everyone is the local user."""
+    services: dict[str, Any] = {name: getattr(container, name) for name in PROVIDED}
+    services["owner_id"] = LOCAL_OWNER
+    return {name: _provide(service) for name, service in services.items()}
+
+
+def _provide(service: Any) -> Provide:
+    def give() -> Any:
+        return service
+
+    return Provide(give, sync_to_thread=False)

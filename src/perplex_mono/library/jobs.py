@@ -1,0 +1,80 @@
+"""The `delete` operation: what was hidden goes for good, from the index first, its bytes last."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete
+from sqlmodel import col, select
+
+from perplex_mono.errors import NotFound
+from perplex_mono.library.models import Chunk, Collection, Document, SearchIndex
+from perplex_mono.library.repository import CollectionRepository, DocumentRepository
+from perplex_mono.operations.service import Claim, Ledger
+from perplex_mono.storage.blobs import BlobStore
+from perplex_mono.storage.database import Database
+from perplex_mono.storage.starting import Starting
+from perplex_mono.storage.vectors import VectorStore
+from perplex_mono.telemetry.failpoints import failpoint
+
+BATCH_DOCUMENTS = 200
+
+
+class DeleteHandler:
+    """Runs `delete` operations. Every step can be repeated, so an interrupted one is simply run again."""
+
+    def __init__(self, database: Database, ledger: Ledger, blobs: BlobStore, vectors: Starting[VectorStore]) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._blobs = blobs
+        self._vectors = vectors
+
+    async def run(self, claim: Claim) -> None:
+        """Purge one document with its attachments, or a whole collection."""
+        vectors = await self._vectors.wait()
+        document_id = claim.params.get("document_id")
+        while documents := await self._hidden(claim, document_id):
+            for index in await self._indexes(claim):
+                try:
+                    await vectors.delete_documents(index.table_name, [document.id for document in documents])
+                except NotFound:
+                    continue
+            failpoint("mid_delete")
+            await self._purge(claim, documents)
+        if document_id is None:
+            await self._remove_collection(claim, vectors)
+        async with self._ledger.fenced(claim) as (session, _):
+            await DocumentRepository(session).purge_embeddings()
+        await self._ledger.complete(claim)
+
+    async def _hidden(self, claim: Claim, document_id: str | None) -> Sequence[Document]:
+        """A document with its attachments, or the next few of the collection; parents come before their children."""
+        async with self._database.read() as session:
+            if document_id is not None:
+                return await DocumentRepository(session).list_family(document_id)
+            query = (
+                select(Document)
+                .where(Document.collection_id == claim.collection_id)
+                .order_by(col(Document.depth).desc(), col(Document.id))
+                .limit(BATCH_DOCUMENTS)
+            )
+            return list(reversed((await session.exec(query)).all()))
+
+    async def _indexes(self, claim: Claim) -> Sequence[SearchIndex]:
+        async with self._database.read() as session:
+            return await CollectionRepository(session).list_indexes(claim.collection_id)
+
+    async def _purge(self, claim: Claim, documents: Sequence[Document]) -> None:
+        """Rows, and the bytes nothing refers to any more; no upload can slip in between, it needs the same writer."""
+        async with self._ledger.fenced(claim) as (session, operation):
+            rows = [row for document in documents if (row := await session.get(Document, document.id)) is not None]
+            for sha256 in await DocumentRepository(session).purge(rows):
+                self._blobs.delete(sha256)
+            self._ledger.mark_checkpoint(operation)
+
+    async def _remove_collection(self, claim: Claim, vectors: VectorStore) -> None:
+        for index in await self._indexes(claim):
+            await vectors.drop_table(index.table_name)
+        async with self._ledger.fenced(claim) as (session, _):
+            ids = select(SearchIndex.id).where(SearchIndex.collection_id == claim.collection_id)
+            await session.exec(delete(Chunk).where(col(Chunk.index_id).in_(ids)))
+            await session.exec(delete(SearchIndex).where(col(SearchIndex.collection_id) == claim.collection_id))
+            await session.exec(delete(Collection).where(col(Collection.id) == claim.collection_id))

@@ -1,0 +1,92 @@
+"""One process: granian inside our event loop, started at once, stopped in an order that loses nothing.
+
+The loop is asyncio's own: uvloop starts children with a full fork, which runs LanceDB's fork handlers in a process that
+holds its threads' locks; asyncio's way executes the child without them.
+"""
+
+import asyncio
+import signal
+import socket
+
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from loguru import logger
+
+from perplex_mono.app import create_app
+from perplex_mono.container import Container, open_container
+from perplex_mono.errors import ConfigurationError
+from perplex_mono.settings import Settings
+from perplex_mono.telemetry.logs import configure_logging
+from perplex_mono.telemetry.traces import configure_tracing
+
+SERVER_STOP_SECONDS = 10.0
+SOCKETS_STOP_SECONDS = 3.0
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `ConfigurationError` when the address cannot be used."""
+    configure_logging(settings.logging)
+    provider = configure_tracing(settings.telemetry)
+    try:
+        asyncio.run(serve(settings))
+    finally:
+        provider.shutdown()
+
+
+async def serve(settings: Settings) -> None:
+    """Open everything, answer until told to stop, close everything within the time allowed."""
+    _require_free_port(settings.server.host, settings.server.port)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_container(settings) as container:
+        await _answer_until(stop, settings, container)
+        loop.call_later(settings.server.shutdown_seconds, _give_up)
+    logger.info("server.stopped")
+
+
+async def _answer_until(stop: asyncio.Event, settings: Settings, container: Container) -> None:
+    server = Server(
+        create_app(container),
+        address=settings.server.host,
+        port=settings.server.port,
+        interface=Interfaces.ASGI,
+        backlog=settings.server.backlog,
+        log_enabled=False,
+        websockets=True,
+    )
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stop.wait())
+    address = f"http://{settings.server.host}:{settings.server.port}{settings.server.base_path}"
+    logger.info("server.started", address=address, data_directory=str(settings.data_directory))
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        stopping.cancel()
+        serving.result()
+        raise ConfigurationError(f"The server at {address} ended by itself; its log says why.")
+    logger.info("server.stopping")
+    container.health_service.stop()
+    await container.hub.stop(SOCKETS_STOP_SECONDS)
+    server.stop()  # type: ignore[no-untyped-call]  # granian leaves it bare
+    await asyncio.wait((serving,), timeout=SERVER_STOP_SECONDS)
+
+
+def _require_free_port(host: str, port: int) -> None:
+    """Two servers can share a port unnoticed (SO_REUSEPORT), so try it without."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"Nothing can listen on {host}:{port} ({error.strerror}). Is another server running there?"
+                " Choose another port with server.port or PERPLEX_SERVER__PORT."
+            ) from error
+
+
+def _give_up() -> None:
+    """Closing took longer than allowed; what is durable is durable, so end."""
+    logger.error("server.stop_timeout")
+    signal.raise_signal(signal.SIGKILL)

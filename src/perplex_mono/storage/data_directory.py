@@ -1,0 +1,43 @@
+"""One process per data directory: two would each believe the other's running work to be orphaned."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Self
+
+from perplex_mono.errors import Conflict
+
+LOCK_NAME = "lock"
+
+
+class DataDirectory:
+    """The folder that holds everything, locked for this process from `open` to `close` (or the process's end)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.database = path / "perplex.db"
+        self.blobs = path / "blobs"
+        self.vectors = path / "vectors"
+        self.queue = path / "queue"
+        self._lock: int | None = None
+
+    def open(self) -> Self:
+        """Make the folder if need be and lock it. Raises `Conflict` when another process holds it."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise Conflict(f"The data directory '{self.path}' is in use by another process (pid {owner}).") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._lock = descriptor
+        return self
+
+    def close(self) -> None:
+        """Let another process have it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

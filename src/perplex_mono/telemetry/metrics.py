@@ -1,0 +1,51 @@
+"""What `/metrics` shows, in Prometheus' text form. One registry a process, handed to whoever counts something."""
+
+import asyncio
+import time
+
+import psutil
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from perplex_mono import __version__
+
+LAG_PROBE_SECONDS = 0.05
+_LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """Every instrument of the product; label values are bounded."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        registry = self._registry
+        self.application = Gauge("application_info", "What runs", ["version"], registry=registry)
+        self.http_requests = Counter(
+            "http_requests", "Requests answered", ["method", "endpoint", "status"], registry=registry
+        )
+        self.http_request_seconds = Histogram(
+            "http_request_duration_seconds", "Time to answer", ["method", "endpoint"], registry=registry
+        )
+        self.sockets = Gauge("active_websocket_connections", "Open feeds", registry=registry)
+        self.operations_running = Gauge("operations_running", "Operations being worked at", registry=registry)
+        self.loop_lag = Histogram(
+            "event_loop_lag_seconds", "How late the event loop is", buckets=_LAG_BUCKETS, registry=registry
+        )
+        self.resident_bytes = Gauge("process_resident_memory_bytes", "Resident memory", registry=registry)
+        self.application.labels(__version__).set(1)
+        self._process = psutil.Process()
+
+    def render(self) -> bytes:
+        """The exposition text, as of now."""
+        self.resident_bytes.set(self.resident_memory())
+        return generate_latest(self._registry)
+
+    def resident_memory(self) -> int:
+        """Bytes of memory this process holds."""
+        return int(self._process.memory_info().rss)
+
+    async def watch_loop(self) -> None:
+        """Measure how late the event loop wakes us, until cancelled."""
+        while True:
+            due = time.perf_counter() + LAG_PROBE_SECONDS
+            await asyncio.sleep(LAG_PROBE_SECONDS)
+            self.loop_lag.observe(max(0.0, time.perf_counter() - due))

@@ -1,0 +1,56 @@
+"""Memory, processor and disk as readiness sees them, inside the limits of the container the process runs in."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from perplex_mono.telemetry.supervision import ComponentStatus
+
+DISK_WARNING_FRACTION = 0.95
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+class ResourceProbes:
+    """Each probe says `degraded` above its share, and since when."""
+
+    def __init__(self, data_directory: Path, *, memory_fraction: float, processor_fraction: float) -> None:
+        self._data_directory = data_directory
+        self._memory_fraction = memory_fraction
+        self._processor_fraction = processor_fraction
+        self._since: dict[str, tuple[bool, datetime]] = {}
+        psutil.cpu_percent()
+
+    def memory(self) -> ComponentStatus:
+        """Memory used, of the cgroup's limit where there is one, else of the machine."""
+        limit, used = _cgroup_memory()
+        share = used / limit if limit else psutil.virtual_memory().percent / 100
+        return self._judge("memory", share, self._memory_fraction)
+
+    def processor(self) -> ComponentStatus:
+        """Processor time used since the last look."""
+        return self._judge("processor", psutil.cpu_percent() / 100, self._processor_fraction)
+
+    def disk(self) -> ComponentStatus:
+        """Space used on the disk of the data directory."""
+        usage = shutil.disk_usage(self._data_directory)
+        return self._judge("disk", 1 - usage.free / usage.total, DISK_WARNING_FRACTION)
+
+    def _judge(self, name: str, share: float, limit: float) -> ComponentStatus:
+        is_over = share > limit
+        was_over, since = self._since.get(name, (not is_over, datetime.now(UTC)))
+        if was_over != is_over:
+            since = datetime.now(UTC)
+        self._since[name] = (is_over, since)
+        reason = f"{share:.0%} in use, more than {limit:.0%}" if is_over else None
+        return ComponentStatus(name, "degraded" if is_over else "ok", reason, since)
+
+
+def _cgroup_memory() -> tuple[int, int]:
+    """Limit and use in bytes; limit 0 where there is none."""
+    try:
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        return (0, 0) if limit == "max" else (int(limit), int((_CGROUP / "memory.current").read_text()))
+    except (OSError, ValueError):
+        return 0, 0

@@ -1,0 +1,216 @@
+"""The one door every request passes, before routing: identity, guard, limits, time for the body, and what is recorded.
+
+Plain ASGI around the application, so that also unknown paths and refused requests carry an id and leave a log line.
+"""
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+from loguru import logger
+from opentelemetry.trace import SpanKind
+
+from perplex_mono.telemetry.logs import request_id_var
+from perplex_mono.telemetry.metrics import Metrics
+from perplex_mono.telemetry.traces import span
+from perplex_mono.web.json_depth import is_too_deep
+from perplex_mono.web.local_guard import OPEN_PATHS, LocalGuard
+from perplex_mono.web.problems import MEDIA_TYPE, encode, problem
+from perplex_mono.web.rate_limit import RateLimiter
+from perplex_mono.web.sockets import CLOSE_ORIGIN
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+]
+
+
+class GateLimits(msgspec.Struct, frozen=True):
+    """What the door lets through."""
+
+    body_idle_seconds: float
+    max_json_bytes: int
+    max_json_depth: int
+
+
+class _BodyStalled(Exception):
+    """The client stopped sending in the middle of its body."""
+
+
+class Gate:
+    """Wraps the application."""
+
+    def __init__(
+        self, app: Application, guard: LocalGuard, limiter: RateLimiter, limits: GateLimits, metrics: Metrics
+    ) -> None:
+        self._app = app
+        self._guard = guard
+        self._limiter = limiter
+        self._limits = limits
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection: lifespan passes through, HTTP and WebSocket are checked."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reason = self._guard.refusal(scope["path"], dict(scope["headers"]))
+        if reason is None:
+            request_id_var.set(uuid.uuid4().hex)
+            await self._app(scope, receive, send)
+            return
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": CLOSE_ORIGIN, "reason": reason[:100]})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        exchange = _Exchange(scope, send, request_id)
+        if scope["path"] in OPEN_PATHS and self._guard.refusal(scope["path"], headers) is None:
+            await self._app(scope, receive, exchange.send)
+            return
+        token = request_id_var.set(request_id)
+        started = time.perf_counter()
+        try:
+            with span(f"{scope['method']} request", SpanKind.SERVER, **{"url.path": scope["path"]}) as current:
+                await self._checked(scope, headers, receive, exchange)
+                current.set_attribute("http.response.status_code", exchange.status)
+        finally:
+            seconds = time.perf_counter() - started
+            self._record(scope, exchange.status, seconds)
+            request_id_var.reset(token)
+
+    async def _checked(
+        self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, exchange: "_Exchange"
+    ) -> None:
+        refusal = self._guard.refusal(scope["path"], headers)
+        if refusal is not None:
+            await exchange.refuse(403, "forbidden", "Refused", refusal)
+            return
+        wait = self._limiter.wait_seconds("local")
+        if wait > 0:
+            retry = (b"retry-after", str(max(1, round(wait))).encode())
+            await exchange.refuse(429, "rate-limited", "Too many requests", "Try again later.", [retry])
+            return
+        body = _Body(receive, self._limits.body_idle_seconds)
+        try:
+            if headers.get(b"content-type", b"").startswith(b"application/json"):
+                problem_text = await body.buffer_json(self._limits.max_json_bytes, self._limits.max_json_depth)
+                if problem_text is not None:
+                    status, slug = (413, "too-large") if "larger" in problem_text else (400, "invalid-input")
+                    await exchange.refuse(status, slug, "The request cannot be used", problem_text)
+                    return
+            await self._app(scope, body.receive, exchange.send)
+        except _BodyStalled:
+            if not exchange.is_started:
+                detail = (
+                    f"No more of the body arrived for {self._limits.body_idle_seconds} s (limits.body_idle_seconds)."
+                )
+                await exchange.refuse(
+                    408, "body-timeout", "The body stopped arriving", detail, [(b"connection", b"close")]
+                )
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        handler = scope.get("path_template") or "unmatched"
+        self._metrics.http_requests.labels(scope["method"], handler, str(status)).inc()
+        self._metrics.http_request_seconds.labels(scope["method"], handler).observe(seconds)
+        logger.info(
+            "http.request",
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            milliseconds=round(seconds * 1000, 1),
+        )
+
+
+class _Exchange:
+    """The answer of one request: adds our headers, remembers the status."""
+
+    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
+        self._scope = scope
+        self._send = send
+        self._extra = [(b"x-request-id", request_id.encode()), *_SECURITY_HEADERS]
+        self.status = 0
+        self.is_started = False
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on; the first one gets our headers, unless the application set them itself."""
+        if message["type"] == "http.response.start":
+            self.is_started = True
+            self.status = message["status"]
+            present = {name.lower() for name, _ in message["headers"]}
+            message["headers"] = [*message["headers"], *(pair for pair in self._extra if pair[0] not in present)]
+        await self._send(message)
+
+    async def refuse(
+        self, status: int, slug: str, title: str, detail: str, headers: list[tuple[bytes, bytes]] | None = None
+    ) -> None:
+        """Answer with a problem instead of calling the application."""
+        body = encode(problem(status, slug, title, detail, self._scope["path"]))
+        start = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode()), *(headers or [])]
+        await self.send({"type": "http.response.start", "status": status, "headers": start})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class _Body:
+    """The request's body, which must keep coming until it is complete."""
+
+    def __init__(self, receive: Receive, idle_seconds: float) -> None:
+        self._receive = receive
+        self._idle_seconds = idle_seconds
+        self._buffered: Message | None = None
+        self._is_complete = False
+
+    async def receive(self) -> Message:
+        """The next message. Raises `_BodyStalled` when the client goes silent in the middle."""
+        if self._buffered is not None:
+            message, self._buffered = self._buffered, None
+            return message
+        if self._is_complete:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._idle_seconds):
+                message = await self._receive()
+        except TimeoutError:
+            raise _BodyStalled from None
+        self._is_complete = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def buffer_json(self, max_bytes: int, max_depth: int) -> str | None:
+        """Read a JSON body whole; what is wrong with it, or None when the application may have it."""
+        parts: list[bytes] = []
+        size = 0
+        while not self._is_complete:
+            message = await self.receive()
+            if message["type"] != "http.request":
+                self._buffered = message
+                return None
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > max_bytes:
+                return f"The JSON body is larger than {max_bytes} bytes (limits.max_json_bytes)."
+        body = b"".join(parts)
+        if await is_too_deep(body, max_depth):
+            return f"The JSON is nested more than {max_depth} levels deep (limits.max_json_depth)."
+        self._buffered = {"type": "http.request", "body": body, "more_body": False}
+        return None

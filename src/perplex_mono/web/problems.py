@@ -1,0 +1,131 @@
+"""Errors become RFC 9457 problem details here, and only here: one table from kind of error to status."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from loguru import logger
+
+from perplex_mono.errors import (
+    ConfigurationError,
+    Conflict,
+    DataCorrupt,
+    DocumentFailure,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    PerplexError,
+    StaleLease,
+    StorageFull,
+    TooLarge,
+    Unavailable,
+)
+from perplex_mono.telemetry.traces import current_trace_id
+
+MEDIA_TYPE = "application/problem+json"
+
+# kind of error -> status, slug, title; the first match from the top counts
+_KINDS: list[tuple[type[PerplexError], int, str, str]] = [
+    (InvalidInput, 400, "invalid-input", "The request cannot be used"),
+    (ConfigurationError, 400, "invalid-input", "The request cannot be used"),
+    (NotFound, 404, "not-found", "Not found"),
+    (Conflict, 409, "conflict", "The state does not allow this"),
+    (StaleLease, 409, "conflict", "The state does not allow this"),
+    (TooLarge, 413, "too-large", "Too large"),
+    (DocumentFailure, 422, "document-failure", "The document cannot be processed"),
+    (Overloaded, 429, "overloaded", "Too much at once"),
+    (StorageFull, 507, "storage-full", "The disk is full"),
+    (Unavailable, 503, "unavailable", "A component is not available"),
+    (DataCorrupt, 500, "data-corrupt", "Stored data is damaged"),
+]
+_STATUS_SLUGS = {
+    400: "invalid-input",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    415: "unsupported-media-type",
+    429: "rate-limited",
+    503: "unavailable",
+}
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a client gets instead of an answer."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    trace_id: str = ""
+    errors: list[dict[str, str]] = []
+
+
+def problem(
+    status: int, slug: str, title: str, detail: str, instance: str, errors: list[dict[str, str]] | None = None
+) -> Problem:
+    """A problem of the kind `/problems/<slug>`."""
+    return Problem(
+        type=f"/problems/{slug}",
+        title=title,
+        status=status,
+        detail=detail,
+        instance=instance,
+        trace_id=current_trace_id(),
+        errors=errors or [],
+    )
+
+
+def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """The answer for any exception a handler raised."""
+    headers: dict[str, str] = {}
+    path = request.url.path
+    if isinstance(error, PerplexError):
+        status, slug, title = next(
+            (row[1:] for row in _KINDS if isinstance(error, row[0])), (500, "internal", "Internal error")
+        )
+        if isinstance(error, Overloaded):
+            headers["Retry-After"] = str(error.retry_after_seconds)
+        body = problem(status, slug, title, str(error), path)
+    elif isinstance(error, HTTPException) and error.status_code < 500:
+        slug = _STATUS_SLUGS.get(error.status_code, "invalid-input")
+        headers.update(error.headers or {})
+        body = problem(error.status_code, slug, _title(slug), error.detail, path, _field_errors(error))
+    elif _is_recursion(error):
+        body = problem(400, "invalid-input", _title("invalid-input"), "The JSON is nested too deeply.", path)
+    else:
+        logger.opt(exception=error).error("request.broke", path=path)
+        body = problem(500, "internal", "Internal error", "The server failed to answer; its log has the trace.", path)
+    if body.status >= 500 and isinstance(error, PerplexError):
+        logger.warning("request.refused", path=path, status=body.status, reason=str(error))
+    return Response(body, status_code=body.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def encode(body: Problem) -> bytes:
+    """The problem as bytes, for answers given before routing."""
+    return msgspec.json.encode(body)
+
+
+def _title(slug: str) -> str:
+    return slug.replace("-", " ").capitalize()
+
+
+def _is_recursion(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, RecursionError):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _field_errors(error: HTTPException) -> list[dict[str, str]]:
+    """Which fields were wrong, as Litestar found them."""
+    extra = error.extra if isinstance(error.extra, list) else []
+    return [
+        {"field": str(item.get("key", "")), "message": str(item.get("message", ""))}
+        for item in extra
+        if isinstance(item, dict)
+    ]
