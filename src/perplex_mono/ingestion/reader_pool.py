@@ -1,7 +1,8 @@
 """Lends reader children to whoever has a document to read or a page to draw, and replaces those that failed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
@@ -16,6 +17,8 @@ from perplex_mono.ingestion.readers.wire import Box, Done, ReadCommand, RenderCo
 
 READ_NICENESS = 10
 RENDER_NICENESS = 0
+# Borrowers of killed children notice at once, unless their consumer has gone to sleep between two items.
+CLOSE_TIMEOUT_SECONDS = 5.0
 
 
 class ReaderPoolStatus(msgspec.Struct, frozen=True):
@@ -59,7 +62,7 @@ class ReaderPool:
         """Kill every child and wait until all are reaped; a document being read ends with `Unavailable`."""
         await asyncio.gather(self._readers.close(), self._renderers.close())
 
-    async def read(self, request: ReadRequest) -> AsyncIterator[ReaderItem]:
+    async def read(self, request: ReadRequest) -> AsyncGenerator[ReaderItem, None]:
         """The items of a document, as its child finds them.
 
         Closing the iterator or cancelling its consumer kills the child. Raises `DocumentFailure` when the document
@@ -122,7 +125,9 @@ class _Lane:
         self._max_documents = max_documents
         self._max_idle_rss_bytes = max_idle_rss_bytes
         self._slots = asyncio.Semaphore(processes)
+        self._starting = 0
         self._disposals: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
 
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[ReaderProcess]:
@@ -141,6 +146,7 @@ class _Lane:
             finally:
                 self.busy.discard(process)
                 self._give_back(process)
+                self._changed.set()
 
     def settle(self, process: ReaderProcess, last: object) -> None:
         """Note a command that succeeded; retire the child when it has served or grown enough."""
@@ -152,15 +158,17 @@ class _Lane:
             process.kill()
 
     async def close(self) -> None:
-        """Kill all children and wait until they are gone."""
+        """Kill all children and wait until they are gone, and their borrowers too if those do not sleep."""
         self.is_open = False
         for process in self.busy:
             process.kill()
         while self.idle:
             self._dispose(self.idle.pop())
-        while self.busy or self._disposals:
-            await asyncio.gather(*self._disposals, return_exceptions=True)
-            await asyncio.sleep(0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                while self.busy or self._disposals or self._starting:
+                    self._changed.clear()
+                    await self._changed.wait()
 
     async def _take(self) -> ReaderProcess:
         self._require_open()
@@ -169,15 +177,23 @@ class _Lane:
             if process.alive:
                 return process
             self._dispose(process)
+        process = await self._start()
+        if not self.is_open:
+            self._dispose(process)
+        self._require_open()
+        return process
+
+    async def _start(self) -> ReaderProcess:
+        self._starting += 1
         try:
             process = await ReaderProcess.start(niceness=self._niceness)
         except Unavailable as error:
             self.start_failure = str(error)
             raise
+        finally:
+            self._starting -= 1
+            self._changed.set()
         self.start_failure = ""
-        if not self.is_open:
-            self._dispose(process)
-        self._require_open()
         return process
 
     def _require_open(self) -> None:
@@ -196,4 +212,8 @@ class _Lane:
         process.kill()
         task = asyncio.create_task(process.dispose(), name=f"reader-dispose-{process.pid}")
         self._disposals.add(task)
-        task.add_done_callback(self._disposals.discard)
+        task.add_done_callback(self._disposed)
+
+    def _disposed(self, task: asyncio.Task[None]) -> None:
+        self._disposals.discard(task)
+        self._changed.set()

@@ -110,7 +110,7 @@ class ReaderSession:
         returncode, stderr_tail = await self._process.cause_of_death()
         name = _signal_name(returncode)
         logger.warning("reader.died", pid=self._process.pid, cause=name, detail=str(death), stderr=stderr_tail[-500:])
-        if any(sign in stderr_tail.lower() for sign in OUT_OF_MEMORY_SIGNS):
+        if _ran_out_of_memory(returncode, stderr_tail):
             return DocumentFailure("memory", f"Reading needs more memory than a document may use ({self._where()}).")
         if returncode == -signal.SIGKILL and not killed_by_us:
             message = f"The system killed the reader, as it does when it is short of memory ({self._where()})."
@@ -130,6 +130,16 @@ class ReaderSession:
         if self._opened.page_count is not None and page > self._opened.page_count:
             return "after the last page"
         return f"while reading page {page}"
+
+
+def _ran_out_of_memory(returncode: int, stderr_tail: str) -> bool:
+    """Whether a death looks like a refused allocation, for which PDFium calls abort() without a word.
+
+    A damaged heap or a failed assertion also ends in abort(), but says so on stderr.
+    """
+    if returncode == -signal.SIGABRT and not stderr_tail:
+        return True
+    return any(sign in stderr_tail.lower() for sign in OUT_OF_MEMORY_SIGNS)
 
 
 def _signal_name(returncode: int) -> str:

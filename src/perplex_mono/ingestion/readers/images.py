@@ -12,7 +12,7 @@ from perplex_mono.ingestion.pages import PageImage
 from perplex_mono.ingestion.readers.contract import Opened, ReaderItem, ReaderLimits, ReadRequest
 
 # Only these decoders may look at the bytes: Pillow has others, some of which start programs.
-PILLOW_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP", "DIB", "GIF")
+PILLOW_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "DIB", "GIF")
 # What 16-bit and floating point modes are scaled from: the whole range of the type, or the range found in the image.
 SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 

@@ -3,6 +3,7 @@
 PDFium is native code and not thread-safe, so this runs in reader children only.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,8 +31,6 @@ def read(request: ReadRequest) -> Iterator[ReaderItem]:
     """
     with open_document(request.path) as document:
         page_count = len(document)
-        if page_count == 0:
-            raise DocumentFailure("corrupt", "The PDF is damaged: it has no pages.")
         if page_count > request.limits.max_pages:
             allowed = request.limits.max_pages
             raise DocumentFailure("too_many_pages", f"The PDF has {page_count} pages; {allowed} are allowed.")
@@ -43,15 +42,18 @@ def read(request: ReadRequest) -> Iterator[ReaderItem]:
 
 @contextmanager
 def open_document(path: str) -> Iterator[pdfium.PdfDocument]:
-    """An open PDF. Raises `DocumentFailure("encrypted")` or ("corrupt")."""
-    try:
-        document = pdfium.PdfDocument(path)
-    except pdfium.PdfiumError as error:
-        if getattr(error, "err_code", None) in (pdfium_c.FPDF_ERR_PASSWORD, pdfium_c.FPDF_ERR_SECURITY):
+    """An open PDF of at least one page. Raises `DocumentFailure("encrypted")` or ("corrupt")."""
+    # The helper class reports a document of 0 pages with the error of an earlier one, so the handle is opened here.
+    handle = pdfium_c.FPDF_LoadDocument(os.fsencode(path) + b"\0", None)
+    if not handle:
+        if pdfium_c.FPDF_GetLastError() in (pdfium_c.FPDF_ERR_PASSWORD, pdfium_c.FPDF_ERR_SECURITY):
             message = "The PDF is protected by a password. Save it without one and add it again."
-            raise DocumentFailure("encrypted", message) from error
-        raise DocumentFailure("corrupt", f"The PDF is damaged and cannot be opened ({error}).") from error
+            raise DocumentFailure("encrypted", message)
+        raise DocumentFailure("corrupt", "The PDF is damaged and cannot be opened.")
+    document = pdfium.PdfDocument(handle)
     try:
+        if len(document) == 0:
+            raise DocumentFailure("corrupt", "The PDF is damaged: it has no pages.")
         yield document
     finally:
         document.close()
@@ -80,7 +82,7 @@ def _pages(document: pdfium.PdfDocument, request: ReadRequest, page_count: int) 
         except pdfium.PdfiumError as error:
             damaged += 1
             if damaged == page_count:
-                raise DocumentFailure("corrupt", f"The PDF is damaged: no page can be read ({error}).") from error
+                raise DocumentFailure("corrupt", "The PDF is damaged: no page can be read.") from error
             yield Page(number=number, text="", warnings=["This page is damaged and could not be read."])
 
 

@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from statistics import mean, median
+from statistics import mean, median, median_high
 
 import msgspec
 
 from perplex_mono.ingestion.readers.pdf_lines import Glyphs, TextLine, joined
 
 # Rows of two or more cells, one under the other, that make a table or columns rather than a chance.
-MIN_TABLE_ROWS = 2
+MIN_TABLE_ROWS = 3
+MIN_WIDE_TABLE_ROWS = 2
+WIDE_TABLE_CELLS = 3
 MIN_COLUMN_ROWS = 4
 # Cells as long as this (mean words) are lines of running text in columns.
 COLUMN_WORDS = 4.0
 # Part of the lines that may stand above their predecessor in the same column before the drawing order is given up.
 MAX_DISORDER = 0.25
-MIN_LINES_TO_REORDER = 5
 # Narrowest strip (in ems) that counts as a gutter when a page is cut anew.
 GUTTER_EMS = 1.0
 
@@ -51,12 +52,7 @@ def _rows(lines: list[TextLine]) -> list[Row]:
     rows: list[Row] = []
     for line in lines:
         last = rows[-1][-1] if rows else None
-        if (
-            last is not None
-            and not (line.upended or last.upended or last.words[-1].hyphenated)
-            and line.x0 >= last.x1
-            and line.beside(last)
-        ):
+        if last is not None and not last.words[-1].hyphenated and line.x0 >= last.x1 and line.beside(last):
             rows[-1].append(line)
         else:
             rows.append([line])
@@ -104,9 +100,9 @@ def _column_by_column(run: list[Row]) -> Iterator[TextLine]:
 def _table(run: list[Row]) -> Table | None:
     """The run as a table, or None when its cells do not stand in columns."""
     wide_rows = [row for row in run if len(row) > 1]
-    if len(wide_rows) < MIN_TABLE_ROWS:
+    usual = median_high(len(row) for row in wide_rows) if wide_rows else 0
+    if len(wide_rows) < (MIN_WIDE_TABLE_ROWS if usual >= WIDE_TABLE_CELLS else MIN_TABLE_ROWS):
         return None
-    usual = median(len(row) for row in wide_rows)
     columns = _columns([line for row in wide_rows if len(row) >= usual for line in row])
     if len(columns) < 2:
         return None
@@ -141,8 +137,6 @@ def _column_of(line: TextLine, columns: list[tuple[float, float]]) -> int:
 
 def _is_disordered(lines: list[TextLine]) -> bool:
     """Whether the file draws much of the page upwards, so that its order says nothing."""
-    if len(lines) < MIN_LINES_TO_REORDER or any(line.upended for line in lines):
-        return False
     pairs = list(pairwise(lines))
     backwards = sum(after.y1 <= before.y0 + 0.2 * before.em and after.overlaps_in_x(before) for before, after in pairs)
     return backwards > MAX_DISORDER * len(pairs)

@@ -5,6 +5,7 @@ draw in it; it is overruled only where it visibly runs across columns or backwar
 """
 
 import re
+from collections import Counter
 from itertools import pairwise
 from statistics import median
 
@@ -12,7 +13,7 @@ import msgspec
 
 from perplex_mono.ingestion.pages import Block, BlockKind, Word
 from perplex_mono.ingestion.readers.pdf_columns import Table, reading_order
-from perplex_mono.ingestion.readers.pdf_lines import Glyphs, TextLine
+from perplex_mono.ingestion.readers.pdf_lines import Glyphs, TextLine, turned
 
 BULLETS = frozenset("•◦▪▫‣⁃●○■□▶►➢➤✓✔❖·–—*-\uf0b7\uf0a7\uf0d8\uf0fc\uf076")
 NUMBERED = re.compile(r"(\(?(\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\[\d{1,3}\])$")
@@ -41,17 +42,25 @@ class _Group(msgspec.Struct):
 
 
 def page_text(lines: list[TextLine], body_em: float, width: float, height: float) -> PageText:
-    """The page in reading order. `body_em` is the size of running text in the document, 0 when unknown."""
+    """The page in reading order. `body_em` is the size of running text in the document, 0 when unknown.
+
+    Lines turned another way (stamps in the margin, labels of axes) come after those of the page's main direction.
+    """
     writer = _Writer(width, height)
-    flow: list[TextLine] = []
-    for part in reading_order(lines):
-        if isinstance(part, TextLine):
-            flow.append(part)
-            continue
+    characters = Counter[int]()
+    for line in lines:
+        characters[line.turns] += sum(len(word.text) for word in line.words)
+    for turns, _ in characters.most_common():
+        writer.turns = turns
+        flow: list[TextLine] = []
+        for part in reading_order([line for line in lines if line.turns == turns]):
+            if isinstance(part, TextLine):
+                flow.append(part)
+                continue
+            _write_flow(writer, flow, body_em)
+            flow = []
+            writer.table(part)
         _write_flow(writer, flow, body_em)
-        flow = []
-        writer.table(part)
-    _write_flow(writer, flow, body_em)
     return writer.finish()
 
 
@@ -85,13 +94,11 @@ def _belongs(line: TextLine, level: int, group: _Group, usual_gap: float) -> boo
         return True
     if level != (group.level if group.kind == "heading" else 0) or not 0.8 < line.em / last.em < 1.25:
         return False
-    if line.upended or last.upended:
-        return line.upended == last.upended and group.kind != "heading"
     if line.beside(last):
         return group.kind != "heading" or line.x0 - last.x1 < 3 * line.em
     if not line.overlaps_in_x(last) or line.y0 < last.y0:
         return group.kind != "heading" and _sentence_goes_on(last, line)
-    if line.y0 - last.y1 > min(usual_gap + 0.4 * line.em, 1.5 * line.em) or (not level and _starts_item(line)):
+    if line.y0 - last.y1 > min(usual_gap + 0.4 * line.em, 1.5 * line.em) or _starts_item(line):
         return False
     if group.kind == "heading":
         return sum(len(other.words) for other in group.lines) + len(line.words) <= MAX_HEADING_WORDS
@@ -120,7 +127,7 @@ def _usual_gap(lines: list[TextLine]) -> float:
 def _heading_level(line: TextLine, body_em: float) -> int:
     """1-4 for a line set larger than the body or, when short, in bold; else 0."""
     words = len(line.words)
-    if body_em <= 0 or line.upended or words > MAX_HEADING_WORDS:
+    if body_em <= 0 or words > MAX_HEADING_WORDS or line.words[0].text in BULLETS:
         return 0
     if sum(character.isalpha() for word in line.words for character in word.text) < 2:
         return 0
@@ -142,6 +149,7 @@ class _Writer:
     """Collects text, and for each word where it went."""
 
     def __init__(self, width: float, height: float) -> None:
+        self.turns = 0
         self._width = max(width, 1e-6)
         self._height = max(height, 1e-6)
         self._parts: list[str] = []
@@ -188,16 +196,13 @@ class _Writer:
         self._put(word.text)
         if self._length == start:
             return
-        self._words.append(
-            Word(
-                start,
-                self._length,
-                _fraction(word.x0, self._width),
-                _fraction(word.y0, self._height),
-                _fraction(word.x1, self._width),
-                _fraction(word.y1, self._height),
-            )
-        )
+        x0, y0, x1, y1 = word.x0, word.y0, word.x1, word.y1
+        width, height = self._width, self._height
+        if self.turns:
+            seen = (height, width) if self.turns % 2 else (width, height)
+            x0, y0, x1, y1 = turned((x0, y0, x1, y1), -self.turns, *seen)
+        box = (_fraction(x0, width), _fraction(y0, height), _fraction(x1, width), _fraction(y1, height))
+        self._words.append(Word(start, self._length, *box))
 
     def _separate(self, kind: BlockKind) -> None:
         if self._blocks:

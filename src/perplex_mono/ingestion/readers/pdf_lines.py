@@ -5,9 +5,11 @@ from array import array
 
 import msgspec
 
+Box = tuple[float, float, float, float]
+
 
 class Glyphs(msgspec.Struct, gc=False):
-    """A word, or the part of it on one line, with its box in points of the upright page, origin top left.
+    """A word, or the part of it on one line, with its box in points, origin top left.
 
     `hyphenated`: the hyphen at the line end was dropped, the next word continues this one.
     """
@@ -22,14 +24,18 @@ class Glyphs(msgspec.Struct, gc=False):
 
 
 class TextLine:
-    """Words side by side, in drawing order. `em` is the font size in points; `upended` text runs up or down."""
+    """Words side by side, in drawing order. `em` is the font size in points.
 
-    __slots__ = ("bold", "em", "upended", "words", "x0", "x1", "y0", "y1")
+    `turns` counts the quarter turns, counter-clockwise, by which the line is turned on the upright page; its boxes
+    are those on a page turned back by as much, so that layout only ever sees lines that run from left to right.
+    """
 
-    def __init__(self, word: Glyphs, em: float, *, bold: bool = False, upended: bool = False) -> None:
+    __slots__ = ("bold", "em", "turns", "words", "x0", "x1", "y0", "y1")
+
+    def __init__(self, word: Glyphs, em: float, *, bold: bool = False, turns: int = 0) -> None:
         self.em = em
         self.bold = bold
-        self.upended = upended
+        self.turns = turns
         self.words = [word]
         self.x0, self.y0, self.x1, self.y1 = word.x0, word.y0, word.x1, word.y1
 
@@ -54,10 +60,23 @@ class TextLine:
         return shared > 0.5 * min(self.y1 - self.y0, other.y1 - other.y0)
 
 
+def turned(box: Box, turns: int, width: float, height: float) -> Box:
+    """A box of a page of the given size after `turns` quarter turns of that page, clockwise."""
+    x0, y0, x1, y1 = box
+    match turns % 4:
+        case 1:
+            return height - y1, x0, height - y0, x1
+        case 2:
+            return width - x1, height - y1, width - x0, height - y0
+        case 3:
+            return y0, width - x1, y1, width - x0
+    return box
+
+
 def joined(lines: list[TextLine]) -> TextLine:
     """One line with the words of all."""
     first, *rest = lines
-    line = TextLine(first.words[0], first.em, bold=first.bold, upended=first.upended)
+    line = TextLine(first.words[0], first.em, bold=first.bold, turns=first.turns)
     for word in first.words[1:]:
         line.add(word)
     for other in rest:

@@ -13,7 +13,7 @@ import msgspec
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
-from perplex_mono.ingestion.readers.pdf_lines import Glyphs, TextLine
+from perplex_mono.ingestion.readers.pdf_lines import Box, Glyphs, TextLine, turned
 
 # PDFium writes this where a word is hyphenated over a line end, in place of the hyphen and the line end.
 HYPHEN = "\ufffe"
@@ -40,7 +40,7 @@ class PageGeometry(msgspec.Struct, frozen=True):
         width, height = self.right - self.left, self.top - self.bottom
         return (height, width) if self.rotation in (90, 270) else (width, height)
 
-    def upright(self, left: float, bottom: float, right: float, top: float) -> tuple[float, float, float, float]:
+    def upright(self, left: float, bottom: float, right: float, top: float) -> Box:
         """`x0, y0, x1, y1` of a rectangle of page space on the upright page; `/Rotate` turns clockwise."""
         if self.rotation == 90:
             return bottom - self.bottom, left - self.left, top - self.bottom, right - self.left
@@ -82,9 +82,13 @@ def text_lines(textpage: pdfium.PdfTextPage, characters: str, geometry: PageGeom
             continue
         if word.x1 <= 0 or word.y1 <= 0 or word.x0 >= width or word.y0 >= height:
             continue
+        if current is not None and current.turns:
+            _turn(word, current.turns, geometry)
         if current is not None and _continues(current, word):
             current.add(word)
         else:
+            if current is not None and current.turns:
+                _turn(word, -current.turns, geometry)
             current = _new_line(textpage, word, geometry)
             lines.append(current)
         if word.hyphenated:
@@ -116,31 +120,35 @@ def _words(textpage: pdfium.PdfTextPage, characters: str, geometry: PageGeometry
         yield Glyphs(word.rstrip(HYPHEN), start, *box, hyphenated=word[-1] == HYPHEN)
 
 
+def _turn(word: Glyphs, turns: int, geometry: PageGeometry) -> None:
+    """Place the word as on the page turned clockwise, or turned back when `turns` is negative."""
+    width, height = geometry.size
+    if turns < 0 and turns % 2:
+        width, height = height, width
+    word.x0, word.y0, word.x1, word.y1 = turned((word.x0, word.y0, word.x1, word.y1), turns, width, height)
+
+
 def _continues(line: TextLine, word: Glyphs) -> bool:
-    """Whether the word stands on the line, right beside its last word."""
+    """Whether the word stands on the line, right beside its last word, in either direction of writing."""
     last = line.words[-1]
-    shared_height = min(line.y1, word.y1) - max(line.y0, word.y0)
-    shared_width = min(line.x1, word.x1) - max(line.x0, word.x0)
-    if line.upended:
-        beside = shared_width > 0.3 * min(line.x1 - line.x0, word.x1 - word.x0)
-        gaps = (word.y0 - last.y1, last.y0 - word.y1)
-    else:
-        beside = shared_height > 0.3 * min(line.y1 - line.y0, word.y1 - word.y0)
-        gaps = (word.x0 - last.x1, last.x0 - word.x1)
-    return beside and max(gaps) < GAP_EMS * line.em
+    shared = min(line.y1, word.y1) - max(line.y0, word.y0)
+    gap = max(word.x0 - last.x1, last.x0 - word.x1)
+    return shared > 0.3 * min(line.y1 - line.y0, word.y1 - word.y0) and gap < GAP_EMS * line.em
 
 
 def _new_line(textpage: pdfium.PdfTextPage, word: Glyphs, geometry: PageGeometry) -> TextLine:
-    """A line that starts with the word and has the font of its first character."""
+    """A line that starts with the word and has the font and direction of its first character."""
     matrix = pdfium_c.FS_MATRIX()
     size = abs(pdfium_c.FPDFText_GetFontSize(textpage, word.index))
     if not pdfium_c.FPDFText_GetMatrix(textpage, word.index, matrix):
         return TextLine(word, word.y1 - word.y0)
+    turns = round((math.degrees(math.atan2(matrix.b, matrix.a)) - geometry.rotation) / 90) % 4
+    if turns:
+        _turn(word, turns, geometry)
     em = size * math.hypot(matrix.c, matrix.d)
     flags = ctypes.c_int()
     name = ctypes.create_string_buffer(FONT_NAME_BYTES)
     pdfium_c.FPDFText_GetFontInfo(textpage, word.index, name, len(name), flags)
     weight = pdfium_c.FPDFText_GetFontWeight(textpage, word.index)
     bold = weight >= BOLD_WEIGHT or bool(flags.value & FORCE_BOLD) or b"bold" in name.value.lower()
-    upended = (abs(matrix.b) > abs(matrix.a)) != (geometry.rotation in (90, 270))
-    return TextLine(word, em if 0 < em < 1e4 else word.y1 - word.y0, bold=bold, upended=upended)
+    return TextLine(word, em if 0 < em < 1e4 else word.y1 - word.y0, bold=bold, turns=turns)
