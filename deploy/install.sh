@@ -135,14 +135,20 @@ run_step() {
 
 venv=$1
 shift
-make_venv
 for step in "$@"; do
   case $step in
-    runtime | dev | lock | editable) run_step "$step" ;;
-    wheel | verify) "step_$step" ;;
+    runtime | dev | lock | editable | wheel | verify) ;;
     *)
       say "Unknown step '$step'."
       exit 2
       ;;
+  esac
+done
+if wants_cuda; then say "An NVIDIA GPU was found or TORCH=cuda was given: the CUDA build of torch is used."; fi
+make_venv
+for step in "$@"; do
+  case $step in
+    wheel | verify) "step_$step" ;;
+    *) run_step "$step" ;;
   esac
 done
