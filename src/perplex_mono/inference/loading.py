@@ -1,4 +1,4 @@
-"""From the name of a model to weights that compute: verify the files, choose the device, go fast where that is right."""
+"""From the name of a model to weights that compute: verify the files, choose the device, go fast where it is right."""
 
 import base64
 import json
@@ -47,7 +47,7 @@ def open_embedder(
 
 
 def load_encoder(files: ModelFiles, *, device: str = "auto", dtype: DtypeChoice = "auto") -> TextEncoder:
-    """Load verified weights. On the CPU a BERT runs packed if its vectors agree with the reference, else by the library.
+    """Load verified weights. On the CPU a BERT runs packed if its vectors agree with the reference, else generically.
 
     Raises `DataCorrupt` for altered weights, `ConfigurationError` for an absent device.
     """
@@ -61,10 +61,10 @@ def load_encoder(files: ModelFiles, *, device: str = "auto", dtype: DtypeChoice 
 def reference_vectors(files: ModelFiles) -> Vectors:
     """Return what sentence-transformers makes of `CHECK_TEXTS`, the yardstick of the packed way.
 
-    For the bundled weights these are stored beside this module: importing the library takes seconds and 200 MB.
+    For the bundled model these are stored beside this module: importing the library takes seconds and 200 MB.
     """
-    if files.weights_sha256 == BUNDLED_SHA256:
-        stored = json.loads(resources.files(__package__).joinpath("bundled_reference.json").read_text("ascii"))
+    stored = json.loads(resources.files(__package__).joinpath("bundled_reference.json").read_text("ascii"))
+    if files.model_key == stored["model_key"]:
         return np.frombuffer(base64.b64decode(stored["vectors"]), dtype="<f4").reshape(stored["shape"])
     return _encode(SentenceTransformerEncoder(files, Device("cpu", "float32")), files)
 

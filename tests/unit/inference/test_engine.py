@@ -1,0 +1,366 @@
+"""Queues, fairness and failures of the engine, with an arithmetic in place of weights.
+
+Running out of memory, a broken model and not-a-number cannot be provoked in the real model, so the seam behind which
+the weights live is filled with `Arithmetic`: a text of n words becomes a vector that says n.
+"""
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from perplex_mono.errors import ConfigurationError, InvalidInput, Overloaded, Unavailable
+from perplex_mono.inference.embedder import EmbeddingMode, Vectors
+from perplex_mono.inference.encoder import EncoderInput, Pause
+from perplex_mono.inference.engine import TorchEmbedder
+from perplex_mono.inference.model_files import describe_model, find_model
+
+FILES = describe_model(find_model("bundled"))
+CALLER: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="nobody")
+
+
+class Arithmetic:
+    """Records every batch as (mode, token counts). Fails as told, and runs only while `gate` is open."""
+
+    device = "cpu"
+    dtype = "float32"
+    runtime = "arithmetic"
+    model_bytes = 1
+    bytes_per_token = 1
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[EmbeddingMode, list[int]]] = []
+        self.callers: list[str] = []
+        self.loads = 0
+        self.tokens_that_fit = 10**9
+        self.errors: list[Exception] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.pauses = 0
+
+    def load(self) -> "Arithmetic":
+        self.loads += 1
+        return self
+
+    def encode(self, inputs: Sequence[EncoderInput], mode: EmbeddingMode, pause: Pause) -> Vectors:
+        self.gate.wait(10)
+        pause()
+        lengths = [len(item.token_ids) for item in inputs]
+        self.batches.append((mode, lengths))
+        self.callers.append(CALLER.get())
+        if self.errors:
+            raise self.errors.pop(0)
+        if sum(lengths) > self.tokens_that_fit:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        vectors = np.zeros((len(inputs), FILES.dimension), dtype=np.float32)
+        for row, item in enumerate(inputs):
+            vectors[row, 0] = np.nan if item.text == "poison" else len(item.text.split())
+        return vectors
+
+    def free_memory_bytes(self) -> int | None:
+        return None
+
+    def release_cached_memory(self) -> None: ...
+
+    def document_batches(self) -> list[list[int]]:
+        return [lengths for mode, lengths in self.batches if mode == "document"]
+
+
+@asynccontextmanager
+async def engine(model: Arithmetic, **options: Any) -> AsyncIterator[TorchEmbedder]:
+    defaults: dict[str, Any] = {"queries_recent_seconds": 0.0, "retry_seconds": 0.01, "threads": 1}
+    embedder = TorchEmbedder(FILES, model.load, **(defaults | options))
+    await embedder.start()
+    try:
+        yield embedder
+    finally:
+        model.gate.set()
+        await embedder.close()
+
+
+def words(count: int, tag: str = "w") -> str:
+    return " ".join([tag] * count)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  # what is awaited happens on a model thread
+            await asyncio.sleep(0.005)
+
+
+async def queued(embedder: TorchEmbedder, call: Awaitable[Vectors], texts: int) -> "asyncio.Future[Vectors]":
+    """Start a call and wait until so many texts are in the engine."""
+    task = asyncio.ensure_future(call)
+    await until(lambda: embedder.status().queued_texts >= texts)
+    return task
+
+
+async def test_texts_of_all_callers_share_batches_and_everyone_gets_their_own_back_in_order() -> None:
+    model = Arithmetic()
+    async with engine(model) as embedder:
+        model.gate.clear()
+        first = await queued(embedder, embedder.embed_documents(["hold"]), 1)
+        await until(lambda: not embedder._documents._inbox)
+        calls = [
+            await queued(embedder, embedder.embed_documents([words(n), words(10 + n)]), 2 * n + 1) for n in (1, 2, 3)
+        ]
+        model.gate.set()
+        results = await asyncio.gather(first, *calls)
+
+    assert [result[:, 0].tolist() for result in results] == [[1], [1, 11], [2, 12], [3, 13]]
+    assert model.document_batches() == [[3], [15, 14, 13, 5, 4, 3]]
+
+
+async def test_batches_are_filled_to_the_token_budget_and_shrink_while_questions_are_recent() -> None:
+    model = Arithmetic()
+    texts = [words(48, f"w{index}") for index in range(20)]
+    async with engine(model, max_batch_tokens=1024, small_batch_tokens=256, queries_recent_seconds=3600) as embedder:
+        await embedder.embed_documents(texts)
+        quiet = [sum(batch) for batch in model.document_batches()]
+        await embedder.embed_query("anyone there?")
+        model.batches.clear()
+        await embedder.embed_documents(texts)
+
+    assert max(quiet) > 900
+    assert max(sum(batch) for batch in model.document_batches()) <= 256
+    assert sum(len(batch) for batch in model.document_batches()) == 20
+
+
+async def test_batches_follow_free_memory() -> None:
+    model = Arithmetic()
+    options = {"available_memory": lambda: 1_300, "memory_reserve_bytes": 1_000}
+    async with engine(model, **options) as embedder:
+        await embedder.embed_documents([words(48, f"w{index}") for index in range(20)])
+
+    assert max(sum(batch) for batch in model.document_batches()) <= 300
+
+
+async def test_a_question_overtakes_a_queue_of_documents() -> None:
+    model = Arithmetic()
+    async with engine(model, max_batch_tokens=64) as embedder:
+        model.gate.clear()
+        documents = await queued(
+            embedder, embedder.embed_documents([words(40, f"w{index}") for index in range(50)]), 50
+        )
+        question = asyncio.create_task(embedder.embed_query("urgent"))
+        await until(lambda: embedder.status().queued_queries == 1)
+        model.gate.set()
+        await question
+        await documents
+
+    position = [mode for mode, _ in model.batches].index("query")
+    assert position <= 1  # at most the batch that was already running
+    assert len(model.batches) > 40
+
+
+async def test_out_of_memory_halves_batches_until_they_fit_and_grows_back() -> None:
+    model = Arithmetic()
+    model.tokens_that_fit = 120
+    texts = [words(20, f"w{index}") for index in range(60)]
+    async with engine(model, max_batch_tokens=2000) as embedder:
+        vectors = await embedder.embed_documents(texts)
+        shrunk = embedder.status()
+        model.tokens_that_fit = 10**9
+        model.batches.clear()
+        for _ in range(40):
+            await embedder.embed_documents(texts)
+
+    assert vectors[:, 0].tolist() == [20.0] * 60
+    assert shrunk.out_of_memory_count > 2
+    assert shrunk.batch_tokens < 200
+    assert max(sum(batch) for batch in model.document_batches()) > 1000
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+async def test_a_text_that_never_fits_fails_alone(error: Exception) -> None:
+    model = Arithmetic()
+
+    class Greedy(Arithmetic):
+        def encode(self, inputs: Sequence[EncoderInput], mode: EmbeddingMode, pause: Pause) -> Vectors:
+            if any(len(item.token_ids) > 200 for item in inputs):
+                raise error
+            return super().encode(inputs, mode, pause)
+
+    model = Greedy()
+    async with engine(model) as embedder:
+        big = asyncio.create_task(embedder.embed_documents([words(230)]))
+        small = asyncio.create_task(embedder.embed_documents([words(3)]))
+        with pytest.raises(Unavailable, match="memory"):
+            await big
+        assert (await small)[0, 0] == 3
+        assert embedder.status().state == "ready"
+
+
+async def test_a_vector_that_is_not_a_number_fails_its_caller_only() -> None:
+    model = Arithmetic()
+    async with engine(model) as embedder:
+        bad = asyncio.create_task(embedder.embed_documents(["fine", "poison"]))
+        good = asyncio.create_task(embedder.embed_documents(["two words"]))
+        with pytest.raises(Unavailable, match="not a number"):
+            await bad
+        assert (await good)[0, 0] == 2
+
+
+async def test_fewer_vectors_than_texts_is_an_error() -> None:
+    class Short(Arithmetic):
+        def encode(self, inputs: Sequence[EncoderInput], mode: EmbeddingMode, pause: Pause) -> Vectors:
+            return super().encode(inputs, mode, pause)[:-1]
+
+    async with engine(Short()) as embedder:
+        with pytest.raises(Unavailable, match="shape"):
+            await embedder.embed_documents(["a", "b"])
+
+
+async def test_a_broken_model_fails_its_callers_is_replaced_and_serves_again() -> None:
+    model = Arithmetic()
+    async with engine(model) as embedder:
+        model.errors = [RuntimeError("illegal instruction")]
+        with pytest.raises(Unavailable, match="illegal instruction"):
+            await embedder.embed_documents(["a"])
+        assert embedder.status().restarts == 1
+        assert (await embedder.embed_documents(["b b"]))[0, 0] == 2
+        assert (await embedder.embed_query("c c c"))[0] == 3
+        assert (model.loads, embedder.status().state) == (2, "ready")
+
+
+async def test_a_model_that_cannot_load_says_why_and_is_tried_again() -> None:
+    model = Arithmetic()
+    failures: list[Exception] = [ConfigurationError("there is no cuda here; there is cpu")] * 2
+
+    def load() -> Arithmetic:
+        if failures:
+            raise failures.pop()
+        return model.load()
+
+    embedder = TorchEmbedder(FILES, load, retry_seconds=0.05)
+    await embedder.start()
+    await until(lambda: embedder.status().state == "failed")
+    assert "no cuda" in embedder.status().reason
+    with pytest.raises(ConfigurationError, match="no cuda"):
+        await embedder.embed_documents(["a"])
+    with pytest.raises(ConfigurationError, match="no cuda"):
+        await embedder.embed_query("a")
+
+    async def answered() -> Vectors:
+        while True:
+            try:
+                return await embedder.embed_query("a")
+            except ConfigurationError:
+                await asyncio.sleep(0.02)
+
+    assert (await asyncio.wait_for(answered(), 10))[0] == 1
+    assert embedder.status().reason == ""
+    await embedder.close()
+
+
+async def test_too_many_questions_are_refused_and_documents_wait() -> None:
+    model = Arithmetic()
+    async with engine(model, max_queued_queries=3, max_queued_texts=4) as embedder:
+        await embedder.embed_query("warm")
+        model.gate.clear()
+        asked = [asyncio.create_task(embedder.embed_query(words(n))) for n in (1, 2, 3)]
+        await until(lambda: embedder.status().queued_queries == 3)
+        with pytest.raises(Overloaded) as refused:
+            await embedder.embed_query("one too many")
+        documents = [asyncio.create_task(embedder.embed_documents([words(n), words(n + 1)])) for n in (1, 2, 3, 4)]
+        await until(lambda: embedder.status().queued_texts == 4)
+        await asyncio.sleep(0.02)
+        assert embedder.status().queued_texts == 4
+        model.gate.set()
+        assert [int(vector[0]) for vector in await asyncio.gather(*asked)] == [1, 2, 3]
+        assert [int(vectors[1, 0]) for vectors in await asyncio.gather(*documents)] == [2, 3, 4, 5]
+
+    assert refused.value.retry_after_seconds >= 1
+    assert embedder.status().queued_texts == 0
+
+
+async def test_texts_of_cancelled_callers_never_reach_the_model() -> None:
+    model = Arithmetic()
+    async with engine(model) as embedder:
+        model.gate.clear()
+        held = await queued(embedder, embedder.embed_documents(["hold"]), 1)
+        await until(lambda: not embedder._documents._inbox)
+        dropped = await queued(embedder, embedder.embed_documents([words(77)]), 2)
+        kept = await queued(embedder, embedder.embed_documents([words(5)]), 3)
+        dropped.cancel()
+        await asyncio.gather(dropped, return_exceptions=True)
+        model.gate.set()
+        await held
+        assert (await kept)[0, 0] == 5
+        assert embedder.status().queued_texts == 0
+
+    assert model.document_batches() == [[3], [7]]
+
+
+async def test_equal_texts_are_computed_once() -> None:
+    model = Arithmetic()
+    async with engine(model) as embedder:
+        vectors = await embedder.embed_documents(["a", "b b", "a", "a"])
+        assert (await embedder.embed_documents([])).shape == (0, FILES.dimension)
+        assert embedder.status().texts_reused == 2
+
+    assert vectors[:, 0].tolist() == [1, 2, 1, 1]
+    assert sum(len(batch) for batch in model.document_batches()) == 2
+
+
+async def test_a_repeated_question_does_not_reach_the_model_and_cannot_be_altered() -> None:
+    model = Arithmetic()
+    async with engine(model) as embedder:
+        first = await embedder.embed_query("same")
+        assert await embedder.embed_query("same") is first
+        with pytest.raises(ValueError, match="read-only"):
+            first[0] = 7
+        assert embedder.status().queries_cached == 1
+
+    assert len(model.batches) == 1
+
+
+async def test_the_callers_context_reaches_the_model_thread() -> None:
+    model = Arithmetic()
+    async with engine(model) as embedder:
+        CALLER.set("request 7")
+        await embedder.embed_documents(["a"])
+        await embedder.embed_query("b")
+
+    assert model.callers == ["request 7", "request 7"]
+
+
+async def test_an_idle_model_is_unloaded_and_comes_back_on_demand() -> None:
+    model = Arithmetic()
+    async with engine(model, idle_unload_seconds=0.1) as embedder:
+        await embedder.embed_query("a")
+        await until(lambda: embedder.status().state == "unloaded")
+        assert (await embedder.embed_documents(["b b"]))[0, 0] == 2
+        assert model.loads == 2
+        await until(lambda: embedder.status().state == "unloaded")
+
+
+async def test_half_a_character_is_its_callers_mistake() -> None:
+    model = Arithmetic()
+    async with engine(model) as embedder:
+        with pytest.raises(InvalidInput):
+            await embedder.embed_query("\ud800")
+        assert (await embedder.embed_query("fine"))[0] == 1
+        assert embedder.status().restarts == 0
+
+
+async def test_closing_fails_whoever_waits_and_later_callers() -> None:
+    model = Arithmetic()
+    async with engine(model, max_batch_tokens=1) as embedder:
+        model.gate.clear()
+        waiting = await queued(embedder, embedder.embed_documents([words(2), words(3)]), 2)
+        closing = asyncio.create_task(embedder.close())
+        await asyncio.sleep(0.02)
+        model.gate.set()
+        await closing
+        with pytest.raises(Unavailable, match="shutting down"):
+            await waiting
+        with pytest.raises(Unavailable, match="shutting down"):
+            await embedder.embed_query("late")
+
+    assert embedder.status().state == "closed"

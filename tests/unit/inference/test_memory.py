@@ -1,0 +1,64 @@
+"""The limit that counts is the tightest one around the process, in either layout of control groups."""
+
+import os
+from pathlib import Path
+
+import psutil
+
+from perplex_mono.inference.memory import available_memory_bytes, usable_cores
+
+MEGABYTE = 1_000_000
+
+
+def write(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def test_version_two_limit_less_use_plus_reclaimable_cache(tmp_path: Path) -> None:
+    write(tmp_path / "membership", "0::/app\n")
+    write(tmp_path / "fs/app/memory.max", f"{100 * MEGABYTE}\n")
+    write(tmp_path / "fs/app/memory.current", f"{60 * MEGABYTE}\n")
+    write(tmp_path / "fs/app/memory.stat", f"anon 5\ninactive_file {7 * MEGABYTE}\n")
+
+    assert available_memory_bytes(tmp_path / "fs", tmp_path / "membership") == 47 * MEGABYTE
+
+
+def test_an_enclosing_group_may_be_the_tighter_one(tmp_path: Path) -> None:
+    write(tmp_path / "membership", "0::/outer/inner\n")
+    write(tmp_path / "fs/outer/memory.max", f"{30 * MEGABYTE}\n")
+    write(tmp_path / "fs/outer/memory.current", f"{10 * MEGABYTE}\n")
+    write(tmp_path / "fs/outer/inner/memory.max", "max\n")
+
+    assert available_memory_bytes(tmp_path / "fs", tmp_path / "membership") == 20 * MEGABYTE
+
+
+def test_version_one_limit_and_its_way_to_say_none(tmp_path: Path) -> None:
+    write(tmp_path / "membership", "4:memory:/app\n2:cpu,cpuacct:/app\n")
+    write(tmp_path / "fs/memory/app/memory.limit_in_bytes", f"{50 * MEGABYTE}\n")
+    write(tmp_path / "fs/memory/app/memory.usage_in_bytes", f"{20 * MEGABYTE}\n")
+    write(tmp_path / "fs/memory/memory.limit_in_bytes", "9223372036854771712\n")
+
+    assert available_memory_bytes(tmp_path / "fs", tmp_path / "membership") == 30 * MEGABYTE
+
+
+def test_over_its_limit_there_is_nothing_left(tmp_path: Path) -> None:
+    write(tmp_path / "membership", "0::/\n")
+    write(tmp_path / "fs/memory.max", "1000\n")
+    write(tmp_path / "fs/memory.current", "2000\n")
+
+    assert available_memory_bytes(tmp_path / "fs", tmp_path / "membership") == 0
+
+
+def test_without_groups_the_machine_decides(tmp_path: Path) -> None:
+    available = available_memory_bytes(tmp_path / "absent", tmp_path / "absent")
+
+    assert 0 < available <= psutil.virtual_memory().total
+
+
+def test_cores_follow_the_processor_quota(tmp_path: Path) -> None:
+    write(tmp_path / "membership", "0::/\n")
+    write(tmp_path / "fs/cpu.max", "50000 100000\n")
+
+    assert usable_cores(tmp_path / "fs", tmp_path / "membership") == 1
+    assert usable_cores(tmp_path / "absent", tmp_path / "absent") == len(os.sched_getaffinity(0))
