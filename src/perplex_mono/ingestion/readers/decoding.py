@@ -26,6 +26,8 @@ _CANDIDATE_NAMES = """
     shift_jis euc_jp iso2022_jp gb18030 big5 euc_kr
 """
 _CANDIDATES = _CANDIDATE_NAMES.split()
+_WESTERN = frozenset("äöüßÄÖÜéèêëàâáãçîïíìôóòõûùúñÉÈÊÀÂÁÇÎÍÔÓÚÑ¡¿«»„“”‘’…–—•€£§°©®²³½\xa0")
+_FEW_HIGH_BYTES = 4
 _BROKEN_SHARE = 0.1
 
 
@@ -43,8 +45,10 @@ def guess_encoding(sample: bytes) -> str:
         return "utf-16-be" if even > odd else "utf-16-le"
     if _fits_utf8(sample):
         return "utf-8"
-    high = sum(1 for byte in sample if byte > 127)
-    best = from_bytes(sample[:32_768], cp_isolation=_CANDIDATES).best() if high >= 8 else None
+    high = [byte for byte in sample if byte > 127]
+    if len(high) < _FEW_HIGH_BYTES or set(bytes(high).decode("cp1252", "replace")) <= _WESTERN:
+        return "cp1252"
+    best = from_bytes(sample[:32_768], cp_isolation=_CANDIDATES).best()
     return best.encoding if best is not None else "cp1252"
 
 

@@ -1,7 +1,7 @@
 """Word documents, streamed: the body is walked element by element, so memory does not grow with its length.
 
-python-docx builds the tree of the whole body, which for a very long document passes the reader's memory limit,
-and it reads no tracked changes, text boxes or list numbers; see docs/decisions/001-document-readers.md.
+python-docx builds the tree of the whole body and reads no tracked changes, text boxes or list numbers; see
+docs/decisions/001-document-readers.md.
 """
 
 import posixpath

@@ -198,9 +198,9 @@ class HtmlPieces:
 
     def _become_layout(self) -> None:
         """The tables around this place hold more than cells of text: what they hold flows like the rest."""
-        for outer in self._tables:
+        for outer in reversed(self._tables):
             if outer.is_layout:
-                continue
+                break  # and so are all around it
             outer.is_layout = True
             self._ready.extend(outer.writer.finish())
             self._ready.extend(paragraph(cell) for cell in outer.row or () if cell)

@@ -13,7 +13,7 @@ from perplex_mono.ingestion.readers.page_builder import SECTION_CHARACTERS, Page
 from perplex_mono.library.media_types import JSON, JSON_LINES
 
 _TOKEN = re.compile(r'[\[\]{}:,]|"(?:[^"\\]|\\.)*"|[^\s\[\]{}:,"]+', re.DOTALL)
-_OPEN_STRING = re.compile(r'"(?:[^"\\]|\\.)*\\?$', re.DOTALL)
+_DECODER = json.JSONDecoder(strict=False)
 _LONGEST_TOKEN = 64 * 1024
 _SHOWN_STEPS = 6
 
@@ -102,8 +102,10 @@ def _line(levels: list[_Level], value: str) -> str:
 def _value(token: str) -> str:
     if not token.startswith('"'):
         return token
+    if "\\" not in token:
+        return token.strip('"')
     try:
-        return str(json.loads(token, strict=False))
+        return str(_DECODER.decode(token))
     except ValueError:
         return token.strip('"')
 

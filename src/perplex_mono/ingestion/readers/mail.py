@@ -27,6 +27,7 @@ MAX_MAIL_BYTES = 200 * 1024 * 1024
 """The standard parser holds a message several times over in memory."""
 
 _SHOWN_HEADERS = ("From", "To", "Cc", "Bcc", "Date")
+_LONGEST_HEADER = 10_000
 _MAX_PARTS = 1_000
 _MAX_DEPTH = 30
 _SMALL_PICTURE_BYTES = 20_000  # pictures shown in the body below this are logos and tracking dots
@@ -85,14 +86,18 @@ def _header_pieces(message: Message) -> Iterator[Piece]:
 
 def _header(message: Message, name: str) -> str:
     """A header decoded as far as it can be; never raises."""
-    value = message.get(name)
-    if value is None:
-        return ""
+    raw = next((value for key, value in message.raw_items() if key.lower() == name.lower()), "")[:_LONGEST_HEADER]
+    return one_line(_decoded(raw))
+
+
+def _decoded(raw: str) -> str:
+    """A header value with its encoded words, or bytes that should have been encoded, as text."""
     try:
-        text = str(email.header.make_header(email.header.decode_header(value)))
+        if not raw.isascii():
+            return decode(raw.encode("ascii", "surrogateescape"))
+        return str(email.header.make_header(email.header.decode_header(raw))) or raw
     except (email.errors.MessageError, LookupError, ValueError):
-        text = str(value)
-    return one_line(text)[:10_000]
+        return raw
 
 
 def _leaves(message: Message) -> Iterator[_Part]:
@@ -177,10 +182,7 @@ def _file_name(part: Message) -> str:
     """The name the sender gave, else the attached message's subject."""
     name = part.get_filename()
     if name:
-        try:
-            return str(email.header.make_header(email.header.decode_header(name)))
-        except (email.errors.MessageError, LookupError, ValueError):
-            return name
+        return _decoded(name)
     if part.get_content_type() == "message/rfc822":
         inner = part.get_payload(0) if part.is_multipart() else None
         subject = _header(inner, "Subject") if isinstance(inner, Message) else ""
