@@ -74,7 +74,9 @@ class VectorTable:
         if exact or self._vector_index_rows is None:
             query = query.bypass_vector_index()
         else:
-            query = query.nprobes(indexes.probes(self._vector_index_rows))
+            # Lists beyond the probes are read only while a filter leaves fewer hits than asked for.
+            query = query.maximum_nprobes(0).minimum_nprobes(indexes.probes(self._vector_index_rows))
+            query = query.refine_factor(indexes.refine_factor(limit))
         if document_ids is not None:
             query = query.where(_of_documents(document_ids))
         found = await query.select(["id", "document_id", "_distance"]).to_arrow()
@@ -127,9 +129,9 @@ class VectorTable:
         reason = f"{len(damaged)} truncated files, first {damaged[0]}" if damaged else ""
         return TableHealth(self._table.name, not damaged, rows, reason)
 
-    async def maintain(self) -> Maintenance:
+    async def maintain(self, idle: bool) -> Maintenance:
         """Index new rows, merge small files, build the vector index, forget old versions: each when it is due."""
-        return await self._write(self._maintain)
+        return await self._write(lambda: self._maintain(idle))
 
     async def refresh_indexes(self) -> None:
         """Learn which indexes exist, after opening."""
@@ -178,26 +180,30 @@ class VectorTable:
         query = self._table.query().where(_of_documents(document_ids)).select(["document_id"]).limit(1)
         return bool((await query.to_arrow()).num_rows)
 
-    async def _maintain(self) -> Maintenance:
+    async def _maintain(self, idle: bool) -> Maintenance:
         started = time.perf_counter()
         statistics: Any = await self._table.stats()  # declared as an object, returned as a dictionary
         rows: int = statistics["num_rows"]
-        unindexed = [index.num_unindexed_rows or 0 for index in await self._table.list_indices()]
-        optimize = indexes.needs_optimizing(rows, unindexed, statistics["fragment_stats"]["num_small_fragments"])
+        found = {index.name: index for index in await self._table.list_indices()}
+        unindexed = max((index.num_unindexed_rows or 0 for index in found.values()), default=0)
+        optimize = indexes.needs_optimizing(unindexed, statistics["fragment_stats"]["num_fragments"], idle=idle)
+        segments = found[indexes.VECTOR_INDEX].num_segments or 1 if indexes.VECTOR_INDEX in found else 0
+        build = indexes.needs_vector_index(rows, self._vector_index_rows, segments)
         if optimize:
             await self._table.optimize(cleanup_older_than=timedelta(days=7))
-        build = indexes.needs_vector_index(rows, self._vector_index_rows)
         if build:
-            await self._table.create_index(
-                "vector", config=indexes.vector_index(rows), name=indexes.VECTOR_INDEX, replace=True
-            )
-            self._vector_index_rows = rows
+            await self._build_vector_index(rows)
         if optimize or build:
             # Old versions may go only when the newest one is safe on disk.
             await asyncio.to_thread(self._folder.sync)
             await self._table.optimize(cleanup_older_than=self._keep_versions)
         seconds = time.perf_counter() - started
         return Maintenance(optimize, build, rows, seconds, await asyncio.to_thread(folder_bytes, self._path))
+
+    async def _build_vector_index(self, rows: int) -> None:
+        config = indexes.vector_index(rows)
+        await self._table.create_index("vector", config=config, name=indexes.VECTOR_INDEX, replace=True)
+        self._vector_index_rows = rows
 
 
 def _of_documents(document_ids: Collection[str]) -> Expr:
