@@ -40,8 +40,11 @@ def _edge(quads: Quads, first: int, second: int) -> npt.NDArray[np.float32]:
     return length
 
 
-def cut(image: Image, quad: npt.NDArray[np.float32]) -> Image:
-    """Cut one line out, its first corner at the top left."""
+def cut(image: Image, quad: npt.NDArray[np.float32], margin: float = 0.0) -> Image:
+    """Cut one line out, its first corner at the top left, enlarged by `margin` line heights at its top and bottom."""
+    if margin:
+        down = margin * (quad[3] - quad[0])
+        quad = np.array([quad[0] - down, quad[1] - down, quad[2] + down, quad[3] + down], dtype=np.float32)
     widths, heights = line_sizes(quad[np.newaxis])
     width, height = max(1, int(widths[0])), max(1, int(heights[0]))
     target = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)

@@ -19,7 +19,7 @@ _HEADING_WORDS = 12
 _MIN_ROWS_FOR_HEADINGS = 5
 
 
-def page_from_ocr(image: PageImage, result: OcrPage, *, min_confidence: float = 0.5) -> Page:
+def page_from_ocr(image: PageImage, result: OcrPage, *, min_confidence: float = 0.6) -> Page:
     """Give the page that `image` shows. Lines under `min_confidence` (0..1) are taken for specks and dropped.
 
     Width and height are those of the upright page. A page on which nothing was read has empty text and confidence 0.
