@@ -51,9 +51,9 @@ Outline = tuple[Heading, ...]
 class Chunk(msgspec.Struct, frozen=True):
     """A piece of one page.
 
-    `text` is the page's text `[start, end)` of `token_count` tokens (one cut inside a word may read as one or two more).
-    `input_text` is exactly what the model reads: the headings that are not in the text itself, the header row of a table
-    that began earlier, then the text; it serves full-text search as well. `input_hash` is its SHA-256 in hex.
+    `text` is the page's text `[start, end)` of `token_count` tokens (one cut inside a word may read as one or two
+    more). `input_text` is exactly what the model reads: the headings that are not in the text itself, the header row of
+    a table that began earlier, then the text; it serves full-text search as well. `input_hash` is its SHA-256 in hex.
     `heading_path` names the headings that all of the text stands under, outermost first.
     """
 
