@@ -183,6 +183,15 @@ def _mutated(data: bytes, chance: random.Random) -> bytes:
     return chance.choice([data[:start] + data[end:], data[:end] + data[start:], data[:start] + b"9" * 3 + data[end:]])
 
 
+def test_the_strict_dialect_says_so_instead_of_looking_blank(tmp_path: Path) -> None:
+    path = make.raw_word_file(tmp_path / "a.docx", PARAGRAPH)
+    usual = b"http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    make.rewrite_member(path, "word/document.xml", usual, b"http://purl.oclc.org/ooxml/wordprocessingml/main")
+    error = failure(path)
+    assert error.code == "unsupported"
+    assert "Strict" in str(error)
+
+
 def test_macros_and_external_references_are_ignored(tmp_path: Path) -> None:
     relation = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/header"
     relations = (

@@ -205,6 +205,12 @@ def test_html_encodings(tmp_path: Path, content: bytes) -> None:
     assert text_of(tmp_path / "a.html", content) == "Grüße"
 
 
+@pytest.mark.parametrize("name", ["hex", "idna", "undefined", "no-such", "utf-16"])
+def test_a_declared_encoding_that_cannot_be_is_ignored(tmp_path: Path, name: str) -> None:
+    content = f'<html><meta charset="{name}"><p>Grüße'.encode("cp1252")
+    assert text_of(tmp_path / "a.html", content) == "Grüße"
+
+
 def test_a_declared_encoding_is_used_where_bytes_prove_none(tmp_path: Path) -> None:
     content = '<html><meta charset="windows-1251"><p>Привет'.encode("cp1251")
     assert text_of(tmp_path / "a.html", content) == "Привет"

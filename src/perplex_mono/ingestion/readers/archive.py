@@ -23,6 +23,8 @@ MAX_PART_BYTES = 64 * 1024 * 1024
 """Largest XML part that is parsed as a whole; larger ones are streamed or refused."""
 
 _PROLOG_BYTES = 64 * 1024
+_ROOT_TAG_BYTES = 2_000
+_STRICT_NAMESPACE = b'="HTTP://PURL.OCLC.ORG/OOXML/'
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, KeyError)
 _XML_ERRORS = (etree.LxmlError, *_ZIP_ERRORS)
 
@@ -77,14 +79,19 @@ class Package:
         with reported_as_corrupt(self._format_name, _XML_ERRORS), self._archive.open(name) as member:
             yield from _walk(member, containers)
 
-    def refuse_entities(self) -> None:
-        """Fail when any XML part declares a document type: office files never do, entity bombs must."""
+    def check_parts(self) -> None:
+        """Fail when any XML part declares a document type (office files never do, entity bombs must), or is in the
+        "strict" dialect of Office, whose other namespaces the readers do not know."""
         for name in self._archive.namelist():
             if name.endswith((".xml", ".rels", ".vml")):
                 with reported_as_corrupt(self._format_name, _ZIP_ERRORS), self._archive.open(name) as member:
                     prolog = member.read(_PROLOG_BYTES).replace(b"\0", b"").upper()
                 if b"<!DOCTYPE" in prolog or b"<!ENTITY" in prolog:
                     raise DocumentFailure("corrupt", f"The {self._format_name} is corrupt: '{name}' declares entities.")
+                if _STRICT_NAMESPACE in prolog[:_ROOT_TAG_BYTES]:
+                    raise DocumentFailure(
+                        "unsupported", f"The {self._format_name} is Strict Open XML. Save it in the ordinary format."
+                    )
 
 
 @contextmanager

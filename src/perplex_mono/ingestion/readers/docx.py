@@ -21,7 +21,6 @@ from perplex_mono.library.media_types import DOCX
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
-_STRICT_W = "http://purl.oclc.org/ooxml/wordprocessingml/main"
 _TRANSPARENT = frozenset(f"{W}{tag}" for tag in ("sdt", "sdtContent", "customXml", "ins", "moveTo"))
 _CONTAINERS = frozenset(f"{W}{tag}" for tag in ("document", "body", "tbl")) | _TRANSPARENT
 _NOT_SHOWN = frozenset(
@@ -35,7 +34,7 @@ _MAX_SPAN = 100
 def read(request: ReadRequest) -> Iterator[ReaderItem]:
     """Read a Word document as sections: headers, body with footnotes where they are called, footers."""
     with open_package(request.path, request.limits, "Word document") as package, reported_as_corrupt("a Word document"):
-        package.refuse_entities()
+        package.check_parts()
         document = _Document(package)
         pages = PageWriter(request)
         yield Opened(DOCX, None)

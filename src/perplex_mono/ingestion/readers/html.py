@@ -1,5 +1,6 @@
 """HTML pages: headings, lists, tables and code kept; scripts, styles and navigation dropped."""
 
+import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,8 @@ def html_encoding(sample: bytes) -> str:
         return guessed
     name = declared[1].decode("ascii").lower()
     try:
-        sample.decode(name, "replace")
+        sample.decode(name, "replace")  # refuses codecs that are no text encodings
+        codecs.getincrementaldecoder(name)("replace").decode(sample)
     except (LookupError, ValueError):
         return guessed
     return "cp1252" if name in ("iso-8859-1", "latin1", "us-ascii", "ascii") else name

@@ -40,7 +40,7 @@ _MAX_REPEATED = 100
 def read(request: ReadRequest) -> Iterator[ReaderItem]:
     """Read an OpenDocument file: text as sections, sheets and slides as pages named after themselves."""
     with open_package(request.path, request.limits, "OpenDocument file") as package:
-        package.refuse_entities()
+        package.check_parts()
         _refuse_encrypted(package)
         with reported_as_corrupt("an OpenDocument file"):
             pages = PageWriter(request)

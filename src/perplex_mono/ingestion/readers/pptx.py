@@ -26,7 +26,7 @@ _MAX_CHART_POINTS = 200
 def read(request: ReadRequest) -> Iterator[ReaderItem]:
     """Read a presentation; slides without text are pages too, so numbers are those that people see."""
     with open_package(request.path, request.limits, "PowerPoint presentation") as package:
-        package.refuse_entities()
+        package.check_parts()
     with reported_as_corrupt("a PowerPoint presentation"):
         presentation = PresentationPackage.open(request.path).main_document_part.presentation
         pages = PageWriter(request)

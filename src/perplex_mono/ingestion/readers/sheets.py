@@ -27,7 +27,7 @@ _MIDNIGHT = dt.time(0)
 def read(request: ReadRequest) -> Iterator[ReaderItem]:
     """Read an XLSX workbook; hidden sheets are left out, formulas show their stored values."""
     with open_package(request.path, request.limits, "Excel workbook") as package:
-        package.refuse_entities()
+        package.check_parts()
     with reported_as_corrupt("an Excel workbook"):
         book = openpyxl.load_workbook(request.path, read_only=True, data_only=True, keep_links=False)
         pages = PageWriter(request)
