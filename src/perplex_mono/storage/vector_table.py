@@ -216,8 +216,12 @@ def _first_line(error: BaseException) -> str:
 
 
 async def connect(directory: Path) -> AsyncConnection:
-    """Open the folder of tables; interval 0 lets reads see the latest commit of any process, for 0.15 ms each."""
-    return await lancedb.connect_async(directory, read_consistency_interval=timedelta(0))
+    """Open the folder of tables.
+
+    The handle that commits sees its commits at once. Looking for those of other processes would cost each read 1.5 ms
+    and is left out (`read_consistency_interval` None): one process owns the folder.
+    """
+    return await lancedb.connect_async(directory)
 
 
 async def open_table(connection: AsyncConnection, name: str, folder: Path, keep_versions: timedelta) -> VectorTable:
