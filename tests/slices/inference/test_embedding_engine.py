@@ -205,20 +205,43 @@ def test_torchs_own_memory_errors_are_recognised() -> None:
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
 
 
+def run_python(script: str) -> str:
+    """Run a script in a fresh interpreter and return what it printed."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("GOMP_SPINCOUNT", None)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 def test_importing_the_slice_and_opening_an_engine_loads_no_model_runtime() -> None:
     """Importing torch takes seconds, which `/health` does not have."""
     script = """
 import pkgutil, importlib, sys
 import perplex_mono.inference as inference
 for module in pkgutil.iter_modules(inference.__path__):
-    if not module.name.startswith(("ocr", "fake_ocr")):
+    if "ocr" not in module.name:
         importlib.import_module("perplex_mono.inference." + module.name)
 from perplex_mono.inference.loading import open_embedder
 engine = open_embedder()
 assert engine.dimension == 384 and engine.max_tokens == 256 and engine.model_key
 print(sorted({"torch", "transformers", "sentence_transformers"} & set(sys.modules)))
 """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
+    assert run_python(script) == "[]"
 
-    assert done.stdout.strip() == "[]", done.stderr
+
+def test_compute_threads_are_told_to_sleep_before_torch_starts_them() -> None:
+    """Also: the bundled model is verified and served without the library it comes from, slow to import."""
+    script = """
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print(os.environ.get("GOMP_SPINCOUNT"))
+sys.meta_path.insert(0, Watch())
+from perplex_mono.inference.loading import load_encoder
+from perplex_mono.inference.model_files import describe_model, find_model
+load_encoder(describe_model(find_model("bundled")), device="cpu")
+print(sorted({"transformers", "sentence_transformers"} & set(sys.modules)))
+"""
+    assert run_python(script).split("\n") == ["1000", "[]"]
