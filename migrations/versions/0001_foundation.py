@@ -170,6 +170,7 @@ def upgrade() -> None:
         sa.Column("start", sa.Integer(), nullable=False),
         sa.Column("end", sa.Integer(), nullable=False),
         sa.Column("text", sa.String(), nullable=False),
+        sa.Column("context", sa.String(), nullable=False),
         sa.Column("heading_path", sa.JSON(), nullable=False),
         sa.Column("boxes", sa.JSON(), nullable=False),
         sa.Column("token_count", sa.Integer(), nullable=False),

@@ -64,10 +64,12 @@ def create_app(container: Container) -> Gate:
         openapi_config=OpenAPIConfig(title="perplex-mono", version=__version__, path="/schema"),
         request_max_body_size=limits.max_json_bytes,
     )
+    guard = LocalGuard(settings.server.host)
+    per_minute = limits.requests_per_minute_anonymous if guard.is_closed else limits.requests_per_minute_user
     return Gate(
         routed,
-        guard=LocalGuard(settings.server.host),
-        limiter=RateLimiter(limits.requests_per_minute_user),
+        guard=guard,
+        limiter=RateLimiter(per_minute),
         limits=GateLimits(
             body_idle_seconds=limits.body_idle_seconds,
             max_json_bytes=limits.max_json_bytes,

@@ -17,6 +17,7 @@ from perplex_mono.inference.model_files import BUNDLED_MODEL, BUNDLED_SHA256, Mo
 from perplex_mono.inference.ocr import OcrEngine
 from perplex_mono.inference.ocr_engines import open_ocr, usable_cores
 from perplex_mono.ingestion.attachments import AttachmentKeeper
+from perplex_mono.ingestion.chunking import make_splitter
 from perplex_mono.ingestion.committer import IndexCommitter
 from perplex_mono.ingestion.document_states import DocumentStates
 from perplex_mono.ingestion.indexing import ChunkStore
@@ -154,6 +155,7 @@ class _Builder:
         )
         pipeline = IngestPipeline(states, page_reader, attachments, chunks, committer)
         tokens = files.token_counter()
+        make_splitter(chunking.strategy, chunking.max_tokens, chunking.overlap_tokens, tokens)
         ingest = IngestHandler(
             database,
             ledger,
@@ -161,6 +163,7 @@ class _Builder:
             pipeline,
             committer,
             tokens,
+            model_key=embedder.model_key,
             concurrent_documents=ingestion.concurrent_documents,
         )
         dispatcher = Dispatcher(

@@ -53,6 +53,7 @@ async def _answer_until(stop: asyncio.Event, settings: Settings, container: Cont
         port=settings.server.port,
         interface=Interfaces.ASGI,
         backlog=settings.server.backlog,
+        backpressure=settings.limits.max_connections,
         log_enabled=False,
         websockets=True,
     )

@@ -87,7 +87,7 @@ class IngestionSettings(_Section, frozen=True):
 
 class SearchSettings(_Section, frozen=True):
     language: str = "English"
-    rrf_k: Positive = 60
+    rrf_k: Positive = 10
     dense_weight: Annotated[float, Meta(ge=0.0)] = 1.0
     sparse_weight: Annotated[float, Meta(ge=0.0)] = 1.0
     candidates: Annotated[int, Meta(ge=10, le=5000)] = 100
@@ -212,9 +212,9 @@ def _with_dotted_path(message: str) -> str:
 
 def _require_consistent(settings: Settings) -> None:
     chunking = settings.chunking
-    if chunking.overlap_tokens >= chunking.max_tokens:
+    if chunking.overlap_tokens > chunking.max_tokens // 2:
         raise ConfigurationError(
-            f"chunking.overlap_tokens ({chunking.overlap_tokens}) must be smaller than"
+            f"chunking.overlap_tokens ({chunking.overlap_tokens}) must be at most half of"
             f" chunking.max_tokens ({chunking.max_tokens})."
         )
     if settings.server.base_path and not settings.server.base_path.startswith("/"):

@@ -105,7 +105,7 @@ class ChunkStore:
         after = -1
         while True:
             query = (
-                select(Chunk.id, Chunk.text, Chunk.ordinal, StoredEmbedding.vector)
+                select(Chunk.id, Chunk.context + Chunk.text, Chunk.ordinal, StoredEmbedding.vector)
                 .join(StoredEmbedding, col(StoredEmbedding.input_hash) == col(Chunk.input_hash))
                 .where(
                     Chunk.document_id == document_id,
@@ -159,6 +159,7 @@ def _chunk_row(
         "start": chunk.start,
         "end": chunk.end,
         "text": chunk.text,
+        "context": chunk.input_text.removesuffix(chunk.text),
         "heading_path": list(chunk.heading_path),
         "boxes": [[round(edge, 5) for edge in box] for box in boxes],
         "token_count": chunk.token_count,

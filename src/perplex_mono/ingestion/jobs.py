@@ -6,7 +6,7 @@ from functools import partial
 from loguru import logger
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from perplex_mono.errors import DocumentFailure, PerplexError, StaleLease
+from perplex_mono.errors import Conflict, DocumentFailure, PerplexError, StaleLease
 from perplex_mono.inference.tokenizer import TokenCounter
 from perplex_mono.ingestion.chunking import Splitter, Strategy, make_splitter
 from perplex_mono.ingestion.committer import IndexCommitter
@@ -19,6 +19,10 @@ from perplex_mono.operations.service import Claim, Ledger
 from perplex_mono.storage.database import Database
 
 BATCH_DOCUMENTS = 100
+OTHER_MODEL = (
+    "The collection was indexed with another embedding model than the one that is set now (embedding.model)."
+    " Set it back, or upload into a new collection."
+)
 
 
 class IngestHandler:
@@ -33,6 +37,7 @@ class IngestHandler:
         committer: IndexCommitter,
         tokens: TokenCounter,
         *,
+        model_key: str,
         concurrent_documents: int,
     ) -> None:
         self._database = database
@@ -41,6 +46,7 @@ class IngestHandler:
         self._pipeline = pipeline
         self._committer = committer
         self._tokens = tokens
+        self._model_key = model_key
         self._places = asyncio.Semaphore(concurrent_documents)
 
     async def run(self, claim: Claim) -> None:
@@ -48,6 +54,9 @@ class IngestHandler:
         index = await self._active_index(claim)
         if index is None:
             await self._ledger.complete(claim, summary={"reason": "the collection was deleted"})
+            return
+        if index.model_key != self._model_key:
+            await self._ledger.fail(claim, Conflict(OTHER_MODEL), permanent=True)
             return
         async with self._database.read() as session:
             meter = await self._meter(session, claim)

@@ -108,7 +108,10 @@ class StoredPage(SQLModel, table=True):
 
 
 class Chunk(SQLModel, table=True):
-    """A passage of one document as one index cuts it. `id` is derived, so cutting twice names it the same."""
+    """A passage of one document as one index cuts it. `id` is derived, so cutting twice names it the same.
+
+    `text` is `[start, end)` of the page's text; the model and the full-text index read `context + text`.
+    """
 
     __tablename__ = "chunks"
     __table_args__ = (
@@ -124,6 +127,7 @@ class Chunk(SQLModel, table=True):
     start: int
     end: int
     text: str
+    context: str
     heading_path: list[str] = Field(default_factory=list, sa_type=JSON)
     boxes: list[Any] = Field(default_factory=list, sa_type=JSON)
     token_count: int

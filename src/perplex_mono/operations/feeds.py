@@ -1,6 +1,6 @@
 """Live feeds: replay from the ledger after a number, then follow the bus, without loss or repeat."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import msgspec
 
@@ -30,7 +30,7 @@ class FeedService:
 
     async def follow(
         self, owner_id: str, operation_id: str | None = None, *, after: int | None = None
-    ) -> AsyncIterator[Envelope]:
+    ) -> AsyncGenerator[Envelope, None]:
         """Every event past `after`, for ever; without `after`, a snapshot and then what happens next.
 
         A number older than what is kept, or a follower too slow for its queue, gets a `gap` first. After a gap by

@@ -9,7 +9,10 @@ MAX_HIGHLIGHTS = 50
 _SHORTEST_PREFIX = 4
 _ENDINGS = ("ations", "ation", "ings", "ing", "edly", "ies", "ied", "ed", "es", "ly", "er", "s", "y", "e")
 _STOP_WORDS = frozenset(
-    ["a", "an", "and", "are", "as", "at", "be", "but", "by", "did", "do", "does", "for", "from", "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "of", "on", "or", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was", "were", "what", "when", "where", "which", "who", "whom", "why", "will", "with", "would", "you", "your"]
+    {"a", "an", "and", "are", "as", "at", "be", "but", "by", "can", "did", "do", "does", "for", "from", "had", "has"}
+    | {"have", "how", "i", "if", "in", "into", "is", "it", "its", "of", "on", "or", "that", "the", "their", "then"}
+    | {"there", "these", "they", "this", "to", "was", "were", "what", "when", "where", "which", "who", "whom", "why"}
+    | {"will", "with", "would", "you", "your"}
 )
 
 

@@ -10,7 +10,7 @@ SearchMode = Literal["hybrid", "dense", "sparse"]
 
 
 class SearchFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which documents may answer; every given filter must hold. Tags: all of them. Times: created at or after, before."""
+    """Which documents may answer; every given filter must hold (all of the tags; times at or after, before)."""
 
     document_ids: Annotated[list[str], Meta(max_length=1000)] | None = None
     media_types: Annotated[list[str], Meta(max_length=100)] | None = None

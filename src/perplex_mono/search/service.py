@@ -93,8 +93,8 @@ class SearchService:
     async def search(self, request: SearchRequest, owner_id: str) -> SearchResponse:
         """The best passages for the query.
 
-        Raises `InvalidInput` for a query or limit out of range, `NotFound` for a collection, `Unavailable` while the index
-        cannot be searched, `Overloaded` when too many queries wait for the model.
+        Raises `InvalidInput` for a query or limit out of range, `NotFound` for a collection, `Unavailable` while the
+        index cannot be searched, `Overloaded` when too many queries wait for the model.
         """
         self._check(request)
         try:
@@ -113,6 +113,7 @@ class SearchService:
         if mode != "sparse":
             mode, vector = await self._embed(request, warnings)
             started = clock.lap("embed", started)
+            self._warn_of_other_models(targets, mode, warnings)
         depth = max(self._options.candidates, request.limit)
         hits: list[Hit] = []
         for round_number in range(MAX_ROUNDS):
@@ -170,6 +171,14 @@ class SearchService:
             warnings.append(f"Searched by words only: {error}")
             return "sparse", None
 
+    def _warn_of_other_models(self, targets: Sequence[_Target], mode: SearchMode, warnings: list[str]) -> None:
+        warnings += [
+            f"Collection {target.collection_id} was indexed with another embedding model and is searched by words only;"
+            " set embedding.model back to use its vectors."
+            for target in targets
+            if mode != "sparse" and target.index.model_key != self._embedder.model_key
+        ]
+
     async def _find(
         self, targets: Sequence[_Target], request: SearchRequest, mode: SearchMode, vector: Any, depth: int
     ) -> _Found:
@@ -178,8 +187,11 @@ class SearchService:
         searches: list[Coroutine[Any, Any, list[VectorHit]]] = []
         for target in targets:
             table, allowed = target.index.table_name, target.document_ids
+            is_comparable = target.index.model_key == self._embedder.model_key
             searches.append(
-                _or_none(store.search_dense(table, vector, depth, allowed)) if mode != "sparse" else _nothing()
+                _or_none(store.search_dense(table, vector, depth, allowed))
+                if mode != "sparse" and is_comparable
+                else _nothing()
             )
             searches.append(
                 _or_none(store.search_text(table, request.query, depth, allowed)) if mode != "dense" else _nothing()

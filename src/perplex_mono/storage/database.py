@@ -1,7 +1,7 @@
 """SQLite holds the truth: one connection writes and checkpoints, a few read, and work is told only after its commit.
 
 SQLite before 3.51.3 can corrupt its write-ahead log when two connections write or checkpoint at once, so the writer
-is a pool of one and readers are `query_only`. Every write begins IMMEDIATE: an upgraded read would fail at once when busy.
+is a pool of one and readers are `query_only`. Every write begins IMMEDIATE: an upgraded read would fail when busy.
 """
 
 import asyncio

@@ -107,7 +107,8 @@ class Gate:
         if refusal is not None:
             await exchange.refuse(403, "forbidden", "Refused", refusal)
             return
-        wait = self._limiter.wait_seconds("local")
+        caller = str((scope.get("client") or ("",))[0]) if self._guard.is_closed else "local"
+        wait = self._limiter.wait_seconds(caller)
         if wait > 0:
             retry = (b"retry-after", str(max(1, round(wait))).encode())
             await exchange.refuse(429, "rate-limited", "Too many requests", "Try again later.", [retry])

@@ -1,0 +1,260 @@
+"""The ledger keeps its promises: one worker at a time, refused stale writes, numbered events, counted attempts."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from perplex_mono.errors import NotFound, StaleLease
+from perplex_mono.operations.events import EventBus
+from perplex_mono.operations.models import Operation
+from perplex_mono.operations.progress import DocumentProgress, ProgressMeter
+from perplex_mono.operations.service import Claim, Ledger, Progress
+from perplex_mono.storage.database import Database
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def timed(database: Database, bus: EventBus, clock: Clock) -> Ledger:
+    return Ledger(database, bus, lease_seconds=30, max_attempts=3, clock=clock)
+
+
+async def enqueue(database: Database, ledger: Ledger, owner_id: str = "local") -> str:
+    async with database.write() as session:
+        operation = await ledger.enqueue(
+            session, owner_id=owner_id, kind="ingest", collection_id=None, total=3, unit="pages"
+        )
+    return operation.id
+
+
+async def claim_one(ledger: Ledger) -> Claim:
+    (claim,) = await ledger.claim(5)
+    return claim
+
+
+async def types_of(ledger: Ledger, operation_id: str) -> list[str]:
+    page = await ledger.events(operation_id, "local", after=0, limit=100)
+    return [event.type for event in page.items]
+
+
+async def test_the_doorbell_rings_only_after_the_commit(database: Database, ledger: Ledger) -> None:
+    rung: list[str] = []
+    ledger.on_queued(lambda operation_id, _: rung.append(operation_id))
+
+    async def failing_transaction() -> None:
+        async with database.write() as session:
+            await ledger.enqueue(session, owner_id="local", kind="ingest", collection_id=None, total=1, unit="pages")
+            raise RuntimeError("the transaction fails")
+
+    with pytest.raises(RuntimeError):
+        await failing_transaction()
+    assert rung == []
+    operation_id = await enqueue(database, ledger)
+    assert rung == [operation_id]
+
+
+async def test_an_operation_is_claimed_once(database: Database, ledger: Ledger) -> None:
+    operation_id = await enqueue(database, ledger)
+    claim = await claim_one(ledger)
+    assert claim.operation_id == operation_id
+    assert claim.epoch == 1
+    assert await ledger.claim(5) == []
+
+
+async def test_an_expired_lease_goes_to_another_and_the_first_is_refused(
+    database: Database, timed: Ledger, clock: Clock
+) -> None:
+    await enqueue(database, timed)
+    first = await claim_one(timed)
+    clock.advance(31)
+    second = await claim_one(timed)
+    assert second.epoch == first.epoch + 1
+    with pytest.raises(StaleLease):
+        await timed.complete(first)
+    await timed.complete(second)
+
+
+async def test_a_renewed_lease_is_kept(database: Database, timed: Ledger, clock: Clock) -> None:
+    await enqueue(database, timed)
+    claim = await claim_one(timed)
+    clock.advance(20)
+    await timed.renew(claim)
+    clock.advance(20)
+    assert await timed.claim(5) == []
+
+
+async def test_a_refused_write_leaves_nothing_behind(database: Database, timed: Ledger, clock: Clock) -> None:
+    operation_id = await enqueue(database, timed)
+    stale = await claim_one(timed)
+    clock.advance(31)
+    await claim_one(timed)
+    with pytest.raises(StaleLease):
+        async with timed.fenced(stale) as (session, operation):
+            await timed.emit(session, operation, "warning", {})
+    assert "warning" not in await types_of(timed, operation_id)
+
+
+async def test_three_attempts_without_a_checkpoint_are_dead(database: Database, timed: Ledger, clock: Clock) -> None:
+    operation_id = await enqueue(database, timed)
+    for _ in range(3):
+        await claim_one(timed)
+        clock.advance(31)
+    assert await timed.claim(5) == []
+    view = await timed.get(operation_id, "local")
+    assert view.state == "dead"
+    assert view.error is not None
+    assert "3 times" in view.error.message
+
+
+async def test_a_checkpoint_resets_the_attempts(database: Database, timed: Ledger, clock: Clock) -> None:
+    await enqueue(database, timed)
+    for _ in range(5):
+        claim = await claim_one(timed)
+        async with timed.fenced(claim) as (_, operation):
+            timed.mark_checkpoint(operation)
+        clock.advance(31)
+    assert len(await timed.claim(5)) == 1
+
+
+async def test_a_failed_attempt_is_tried_again_later(database: Database, timed: Ledger, clock: Clock) -> None:
+    operation_id = await enqueue(database, timed)
+    await timed.fail(await claim_one(timed), RuntimeError("the disk hiccuped"), permanent=False)
+    assert await timed.claim(5) == []
+    clock.advance(3)
+    assert len(await timed.claim(5)) == 1
+    assert "retrying" in await types_of(timed, operation_id)
+
+
+async def test_a_permanent_failure_says_why(database: Database, ledger: Ledger) -> None:
+    operation_id = await enqueue(database, ledger)
+    await ledger.fail(await claim_one(ledger), ValueError("never"), permanent=True)
+    view = await ledger.get(operation_id, "local")
+    assert (view.state, view.error and view.error.message) == ("failed", "never")
+    assert await ledger.claim(5) == []
+
+
+async def test_released_work_is_queued_again_without_counting(database: Database, ledger: Ledger) -> None:
+    for_shutdown = await enqueue(database, ledger)
+    for _ in range(5):
+        await ledger.release(await claim_one(ledger))
+    view = await ledger.get(for_shutdown, "local")
+    assert (view.state, view.attempt) == ("queued", 0)
+
+
+async def test_a_restart_gives_every_lease_back(database: Database, bus: EventBus, ledger: Ledger) -> None:
+    await enqueue(database, ledger)
+    before = await claim_one(ledger)
+    restarted = Ledger(database, bus, lease_seconds=30, max_attempts=3)
+    assert await restarted.requeue_orphans() == 1
+    after = await claim_one(restarted)
+    assert after.epoch > before.epoch
+    with pytest.raises(StaleLease):
+        await ledger.complete(before)
+
+
+async def test_progress_replaces_what_was_said_before(database: Database, ledger: Ledger) -> None:
+    operation_id = await enqueue(database, ledger)
+    claim = await claim_one(ledger)
+    for done in (1, 2, 3):
+        await ledger.record_progress(claim, Progress(done, 3, "pages", 1.0, 3.0 - done, {"page": done}))
+    events = (await ledger.events(operation_id, "local", after=0, limit=100)).items
+    progress = [event for event in events if event.type == "progress"]
+    assert [event.data["done"] for event in progress] == [3]
+    assert (await ledger.get(operation_id, "local")).done == 3
+
+
+async def test_numbers_are_never_given_twice(database: Database, ledger: Ledger) -> None:
+    operation_id = await enqueue(database, ledger)
+    claim = await claim_one(ledger)
+    seen: list[int] = []
+    for done in range(5):
+        await ledger.record_progress(claim, Progress(done, 5, "pages", None, None, {}))
+        newest = (await ledger.events(operation_id, "local", after=0, limit=100)).items[-1].seq
+        assert isinstance(newest, int)
+        seen.append(newest)
+    assert seen == sorted(set(seen))
+
+
+async def test_other_peoples_operations_do_not_exist(database: Database, ledger: Ledger) -> None:
+    operation_id = await enqueue(database, ledger, owner_id="alice")
+    with pytest.raises(NotFound):
+        await ledger.get(operation_id, "bob")
+    with pytest.raises(NotFound):
+        await ledger.events(operation_id, "bob", after=0, limit=10)
+
+
+async def test_listing_pages_newest_first(database: Database, ledger: Ledger) -> None:
+    ids = [await enqueue(database, ledger) for _ in range(5)]
+    first = await ledger.list_operations("local", state=None, kind=None, collection_id=None, limit=3, cursor=None)
+    rest = await ledger.list_operations(
+        "local", state=None, kind=None, collection_id=None, limit=3, cursor=first.next_cursor
+    )
+    assert [item.id for item in (*first.items, *rest.items)] == sorted(ids, reverse=True)
+    assert rest.next_cursor is None
+
+
+async def test_old_events_go_and_the_floor_remembers(database: Database, timed: Ledger, clock: Clock) -> None:
+    operation_id = await enqueue(database, timed)
+    clock.advance(31 * 86400)
+    await timed.prune_events(30)
+    assert await types_of(timed, operation_id) == []
+    async with database.read() as session:
+        assert await session.get(Operation, operation_id) is not None
+
+
+class ManualTime:
+    """Monotonic seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+async def test_the_eta_of_uniform_work_is_right_after_a_tenth() -> None:
+    time = ManualTime()
+    recorded: list[Progress] = []
+
+    async def record(progress: Progress) -> None:
+        recorded.append(progress)
+
+    meter = ProgressMeter(record, unit="pages", total=100, clock=time)
+    for page in range(10):
+        time.seconds += 0.5
+        meter.advance(1, {"page": page})
+    await meter.flush()
+    await meter.flush()
+    assert len(recorded) == 1
+    assert recorded[0].eta_seconds == pytest.approx(45.0, rel=0.05)
+
+
+async def test_a_document_counts_as_one_until_its_pages_are_known() -> None:
+    async def record(_: Progress) -> None: ...
+
+    meter = ProgressMeter(record, unit="pages", total=2)
+    first, second = DocumentProgress(meter, "a", "a.pdf"), DocumentProgress(meter, "b", "b.txt")
+    first.expect_pages(10)
+    assert meter.total == 11
+    first.advance(4, 4)
+    second.advance(3, 3)
+    assert (meter.done, meter.total) == (7, 13)
+    first.finish()
+    second.finish()
+    assert (meter.done, meter.total) == (13, 13)
