@@ -1,13 +1,11 @@
 """`perplex-mono` and `python -m perplex_mono`."""
 
-import sys
-
 from perplex_mono.cli.main import cli
 
 
 def main() -> None:
-    """Run the command line."""
-    sys.exit(cli())
+    """Run the command line and exit with its code."""
+    cli(prog_name="perplex-mono")
 
 
 if __name__ == "__main__":

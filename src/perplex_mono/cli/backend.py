@@ -1,0 +1,126 @@
+"""One face for the two ways to work: through a running server, or on the data directory in this process.
+
+The views are imported for type checkers only: the tables behind some of them take seconds to import, which a search
+through a server need not pay.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from perplex_mono.errors import InvalidInput, Unavailable
+from perplex_mono.settings import Settings
+
+if TYPE_CHECKING:
+    from perplex_mono.answers.schemas import Answer, AnswerRequest
+    from perplex_mono.cli.source_file import SourceFile
+    from perplex_mono.library.schemas import CollectionPage, CollectionView, DocumentView, UploadAccepted
+    from perplex_mono.operations.schemas import Envelope, EventPage, OperationPage, OperationView
+    from perplex_mono.search.schemas import SearchRequest, SearchResponse
+
+
+class Backend(Protocol):
+    """What commands ask for; answers are the API's own. All methods raise `PerplexError` kinds.
+
+    `Unavailable` means that the backend did not answer and may do so later, `Overloaded` that it asks for a pause.
+    """
+
+    @property
+    def place(self) -> str:
+        """What the command works on, in words."""
+        ...
+
+    @property
+    def outlives_command(self) -> bool:
+        """Whether the work goes on when this process ends."""
+        ...
+
+    async def collections(self, cursor: str | None) -> "CollectionPage":
+        """A page of collections."""
+        ...
+
+    async def upload(self, collection_id: str, files: "Sequence[SourceFile]", tags: Sequence[str]) -> "UploadAccepted":
+        """Hand open files over; when this returns they are stored. Raises `SourceChanged` for a file that moved."""
+        ...
+
+    async def document(self, document_id: str) -> "DocumentView":
+        """One document. Raises `NotFound`."""
+        ...
+
+    async def operations(self, state: str | None) -> "OperationPage":
+        """The newest operations."""
+        ...
+
+    async def operation(self, operation_id: str) -> "OperationView":
+        """One operation. Raises `NotFound`."""
+        ...
+
+    async def events(self, operation_id: str, after: int) -> "EventPage":
+        """At most `EVENT_PAGE` stored events past `after`, oldest first."""
+        ...
+
+    def live(self, operation_id: str, after: int) -> "AsyncIterator[Envelope]":
+        """Events past `after` as they happen; ends when the connection does."""
+        ...
+
+    async def search(self, request: "SearchRequest") -> "SearchResponse":
+        """The passages found."""
+        ...
+
+    async def answer(self, request: "AnswerRequest") -> "Answer":
+        """The cited answer."""
+        ...
+
+
+@asynccontextmanager
+async def open_backend(settings: Settings, server: str | None) -> AsyncIterator[Backend]:
+    """The server at `server`; else the one of the settings if it answers; else the data directory, opened here.
+
+    Raises `Unavailable` when the named server does not answer, `Conflict` when another process holds the directory.
+    """
+    from perplex_mono.cli.server_backend import ServerBackend, is_running
+
+    address = _checked(server) if server else server_address(settings)
+    if await is_running(address):
+        async with ServerBackend(address) as backend:
+            yield backend
+    elif server:
+        raise Unavailable(f"The server at {address}", "it does not answer; `perplex-mono serve` starts one")
+    else:
+        from perplex_mono.cli.local_backend import open_local_backend
+
+        async with open_local_backend(settings) as local:
+            yield local
+
+
+def server_address(settings: Settings) -> str:
+    """Where the server of these settings is reached from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.server.host, settings.server.host)  # noqa: S104
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{settings.server.port}{settings.server.base_path.rstrip('/')}"
+
+
+async def resolve_collections(backend: Backend, keys: Sequence[str]) -> list[str]:
+    """The ids of collections given by name or id. Raises `InvalidInput` with the names there are."""
+    if not keys or set(keys) == {"default"}:
+        return ["default"]
+    known: list[CollectionView] = []
+    cursor: str | None = None
+    while True:
+        page = await backend.collections(cursor)
+        known += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    ids = {collection.name: collection.id for collection in known} | {item.id: item.id for item in known}
+    for key in keys:
+        if key not in ids:
+            names = ", ".join(f"'{item.name}'" for item in known[:20])
+            raise InvalidInput(f"There is no collection '{key}'. There are: {names}{', …' if len(known) > 20 else ''}.")
+    return list(dict.fromkeys(ids[key] for key in keys))
+
+
+def _checked(server: str) -> str:
+    if not server.startswith(("http://", "https://")):
+        raise InvalidInput(f"'{server}' is not the address of a server; it looks like http://127.0.0.1:8080.")
+    return server.rstrip("/")

@@ -1,0 +1,252 @@
+"""The commands: their names, options and help. What they do is imported when one runs, to keep `--help` quick."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from perplex_mono.cli.invocation import Invocation
+
+OPERATION_STATES = ("queued", "running", "paused", "completed", "failed", "dead", "cancelled")
+SEARCH_MODES = ("hybrid", "dense", "sparse")
+
+server_option = click.option(
+    "--server",
+    metavar="URL",
+    help="Use the server at this address only.  [default: the one of the settings if it runs, else the data directory]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, and nothing else.")
+
+
+def _collections(purpose: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--collection",
+        "-c",
+        "collections",
+        multiple=True,
+        metavar="NAME_OR_ID",
+        help=f"A collection to {purpose}; may be repeated.  [default: default]",
+    )
+
+
+@click.command(short_help="Start the server.")
+@click.option("--host", metavar="ADDRESS", help="The address to listen on.  [setting: server.host]")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port to listen on.  [setting: server.port]")
+@click.option("--data", metavar="DIR", help="The folder that holds everything.  [setting: data.directory]")
+@click.pass_obj
+def serve(invocation: Invocation, host: str | None, port: int | None, data: str | None) -> None:
+    """Start the server; Ctrl-C or SIGTERM stops it.
+
+    \b
+    Examples:
+      perplex-mono serve
+      perplex-mono serve --port 9000 --data /srv/perplex
+    """
+    settings = invocation.settings(
+        {"server.host": host, "server.port": None if port is None else str(port), "data.directory": data}
+    )
+    from perplex_mono import server
+
+    server.run(settings)
+
+
+@click.command(short_help="Put files and folders into the library.")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH...")
+@click.option(
+    "--collection", "-c", default="default", show_default=True, metavar="NAME_OR_ID", help="Where to put them."
+)
+@click.option("--tag", "-t", "tags", multiple=True, metavar="TAG", help="A tag for each document; may be repeated.")
+@click.option(
+    "--recursive/--no-recursive", default=True, show_default=True, help="Whether to walk into folders within folders."
+)
+@click.option("--no-wait", is_flag=True, help="Hand the files over and return; the reading goes on behind.")
+@server_option
+@json_option
+@click.pass_obj
+def ingest(
+    invocation: Invocation,
+    paths: tuple[Path, ...],
+    collection: str,
+    tags: tuple[str, ...],
+    recursive: bool,
+    no_wait: bool,
+    server: str | None,
+    as_json: bool,
+) -> None:
+    """Put files and folders into the library, and wait until they can be searched.
+
+    In folders, hidden files and symbolic links are passed over unless they are named themselves. What the collection
+    already holds is not ingested twice.
+
+    Exit code: 0 when every file is ready (or has the content of a document that is), 1 when some failed or could not
+    be read, 130 when interrupted: a server then goes on, and `perplex-mono operations --follow ID` shows how far it is.
+
+    \b
+    With --json, one object:
+      uploads     what the server answered to each upload
+      operations  the operations as they ended
+      documents   the documents as they are now
+      skipped     files that were not taken: path and reason
+
+    \b
+    Examples:
+      perplex-mono ingest report.pdf scans/
+      perplex-mono ingest ~/Mail --collection archive --tag mail --tag 2024
+      perplex-mono ingest big-folder --no-wait
+    """
+    from perplex_mono.cli.ingest import IngestRequest, ingest_paths
+
+    request = IngestRequest(
+        paths=paths, collection=collection, tags=tags, is_recursive=recursive, is_waiting=not no_wait, as_json=as_json
+    )
+    _exit(invocation.run(ingest_paths(invocation.settings(), server, request)))
+
+
+@click.command(short_help="Find passages in the library.")
+@click.argument("query")
+@_collections("search")
+@click.option(
+    "--limit", "-n", type=click.IntRange(min=1), default=10, show_default=True, help="How many passages at most."
+)
+@click.option(
+    "--mode",
+    type=click.Choice(SEARCH_MODES),
+    default="hybrid",
+    show_default=True,
+    help="By meaning and words, by meaning (dense), or by words (sparse).",
+)
+@click.option("--explain", is_flag=True, help="Show how each passage scored and ranked by meaning and by words.")
+@server_option
+@json_option
+@click.pass_obj
+def search(
+    invocation: Invocation,
+    query: str,
+    collections: tuple[str, ...],
+    limit: int,
+    mode: str,
+    explain: bool,
+    server: str | None,
+    as_json: bool,
+) -> None:
+    """Find the passages that answer QUERY best, each with its document and page.
+
+    With --json: the answer of POST /api/v1/search.
+
+    \b
+    Examples:
+      perplex-mono search "notice period"
+      perplex-mono search "ISO 27001" --mode sparse --limit 3
+      perplex-mono search budget -c finance -c board --json
+    """
+    from perplex_mono.cli.search import search_library
+
+    _exit(
+        invocation.run(
+            search_library(
+                invocation.settings(),
+                server,
+                query=query,
+                collections=collections,
+                limit=limit,
+                mode=mode,
+                is_explained=explain,
+                as_json=as_json,
+            )
+        )
+    )
+
+
+@click.command(short_help="Answer a question, with citations.")
+@click.argument("question")
+@_collections("ask")
+@server_option
+@json_option
+@click.pass_obj
+def ask(invocation: Invocation, question: str, collections: tuple[str, ...], server: str | None, as_json: bool) -> None:
+    """Answer QUESTION from the library; every [n] names the document, page and words it rests on.
+
+    With --json: the answer of POST /api/v1/answers.
+
+    \b
+    Examples:
+      perplex-mono ask "When may the contract be ended?"
+      perplex-mono ask "Who signed it?" -c contracts --json
+    """
+    from perplex_mono.cli.ask import ask_library
+
+    _exit(
+        invocation.run(
+            ask_library(invocation.settings(), server, question=question, collections=collections, as_json=as_json)
+        )
+    )
+
+
+@click.command(short_help="List or follow long work.")
+@click.option("--follow", "-f", "operation_id", metavar="ID", help="Follow this operation live, to its end.")
+@click.option("--state", type=click.Choice(OPERATION_STATES), help="List only operations in this state.")
+@server_option
+@json_option
+@click.pass_obj
+def operations(
+    invocation: Invocation, operation_id: str | None, state: str | None, server: str | None, as_json: bool
+) -> None:
+    """List the long work, newest first; or follow one operation live.
+
+    With --json: the answer of GET /api/v1/operations; with --follow, one event a line. Following ends with exit code 0
+    only when the operation completed and none of its documents failed.
+
+    \b
+    Examples:
+      perplex-mono operations
+      perplex-mono operations --state running --json
+      perplex-mono operations --follow 0197a2b4-6c1e-7d3f-9a51-2f6f0e8b7c11
+    """
+    if operation_id is not None and state is not None:
+        raise click.UsageError("--follow names one operation; --state is for the list.")
+    from perplex_mono.cli.operations import follow_operation, list_operations
+
+    settings = invocation.settings()
+    if operation_id is not None:
+        _exit(invocation.run(follow_operation(settings, server, operation_id, as_json=as_json)))
+    _exit(invocation.run(list_operations(settings, server, state=state, as_json=as_json)))
+
+
+@click.command(short_help="Show every setting and where it comes from.")
+@json_option
+@click.pass_obj
+def settings(invocation: Invocation, as_json: bool) -> None:
+    """Show every setting: its value, where it comes from, and the environment variable that changes it.
+
+    \b
+    Examples:
+      perplex-mono settings
+      perplex-mono --config /etc/perplex.toml settings --json
+    """
+    from perplex_mono.cli.settings_table import show_settings
+
+    show_settings(invocation, as_json=as_json)
+
+
+@click.command(short_help="Print the OpenAPI document.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write it here.")
+@click.pass_obj
+def openapi(invocation: Invocation, output: Path | None) -> None:
+    """Print the OpenAPI document of the HTTP interface; no server is needed.
+
+    \b
+    Examples:
+      perplex-mono openapi > openapi.json
+      perplex-mono openapi --output openapi.json
+    """
+    from perplex_mono.cli.openapi import write_openapi
+
+    write_openapi(invocation.settings(), output)
+
+
+def _exit(code: int) -> None:
+    click.get_current_context().exit(code)
+
+
+COMMANDS: list[click.Command] = [serve, ingest, search, ask, operations, settings, openapi]

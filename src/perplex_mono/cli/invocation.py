@@ -1,0 +1,40 @@
+"""What every command is given: where the settings come from, and how its asynchronous part is run."""
+
+import asyncio
+import os
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perplex_mono.settings import ENVIRONMENT_PREFIX, Settings, load_settings
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The global options of one run of the command line."""
+
+    config_file: Path | None
+
+    def settings(self, overrides: Mapping[str, str | None] | None = None) -> Settings:
+        """The settings, with `overrides` (`section.key` to text) above file and environment; None is no override.
+
+        Raises `ConfigurationError`.
+        """
+        given = {name: value for name, value in (overrides or {}).items() if value is not None}
+        variables = {variable_name(name): value for name, value in given.items()}
+        return load_settings(self.config_file, {**os.environ, **variables})
+
+    @staticmethod
+    def run(command: Coroutine[Any, Any, int]) -> int:
+        """Run the command to its end; its exit code. Raises `KeyboardInterrupt` after a clean end on Ctrl-C."""
+        return asyncio.run(command)
+
+
+def variable_name(setting: str) -> str:
+    """The environment variable of `section.key`."""
+    section, _, key = setting.partition(".")
+    return f"{ENVIRONMENT_PREFIX}{section.upper()}__{key.upper()}"

@@ -1,0 +1,109 @@
+"""`perplex-mono operations`: the list of long work, or one operation followed to its end."""
+
+import asyncio
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from perplex_mono.cli.backend import Backend, open_backend
+from perplex_mono.cli.following import follow
+from perplex_mono.cli.plain_text import one_line
+from perplex_mono.cli.progress_bar import ProgressBar, duration
+from perplex_mono.cli.terminal import notices, results, write_json
+from perplex_mono.operations.models import FINAL_STATES
+from perplex_mono.operations.schemas import Envelope, OperationPage, OperationView
+from perplex_mono.settings import Settings
+
+
+async def list_operations(settings: Settings, server: str | None, *, state: str | None, as_json: bool) -> int:
+    """Print the newest operations; the exit code."""
+    async with open_backend(settings, server) as backend:
+        page = await backend.operations(state)
+    if as_json:
+        write_json(page)
+    else:
+        show_operations(page, results())
+    return 0
+
+
+async def follow_operation(settings: Settings, server: str | None, operation_id: str, *, as_json: bool) -> int:
+    """Follow to the end; 0 when it completed and no document failed."""
+    async with open_backend(settings, server) as backend:
+        try:
+            if as_json:
+                async for event in follow(backend, operation_id):
+                    write_json(event)
+            else:
+                await _show_live(backend, operation_id)
+        except asyncio.CancelledError:
+            if backend.outlives_command:
+                notices().print("No longer following; the server goes on.")
+            raise
+        operation = await backend.operation(operation_id)
+    if not as_json:
+        results().print(summary(operation))
+    return 0 if operation.state == "completed" and not operation.failed_count else 1
+
+
+def show_operations(page: OperationPage, console: Console) -> None:
+    """The page as a table."""
+    if not page.items:
+        console.print("No operations.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("Operation", no_wrap=True, min_width=36)
+    for heading in ("Kind", "State", "Done", "Failed", "Created (UTC)"):
+        table.add_column(
+            heading, no_wrap=heading != "Done", justify="right" if heading in ("Done", "Failed") else "left"
+        )
+    for item in page.items:
+        done = f"{item.done}/{item.total} {item.unit}"
+        created = f"{item.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(item.id, item.kind, item.state, done, str(item.failed_count or ""), created)
+    console.print(table)
+    for item in page.items:
+        if item.error is not None:
+            console.print(Text(f"{item.id}: {item.error.type}: {one_line(item.error.message)}"), soft_wrap=True)
+    if page.next_cursor is not None:
+        console.print(f"Only the newest {len(page.items)} are shown.")
+
+
+def summary(operation: OperationView) -> Text:
+    """How the operation ended, in a sentence."""
+    text = Text(f"{operation.kind} {operation.state}: {operation.done} of {operation.total} {operation.unit}")
+    if operation.failed_count:
+        text.append(f", {operation.failed_count} failed")
+    if operation.started_at is not None and operation.finished_at is not None:
+        text.append(f", {duration((operation.finished_at - operation.started_at).total_seconds())}")
+    if operation.error is not None and operation.state in FINAL_STATES - {"completed"}:
+        text.append(f" ({operation.error.type}: {one_line(operation.error.message)})")
+    return text
+
+
+async def _show_live(backend: Backend, operation_id: str) -> None:
+    """A bar on a terminal; documents that end, line by line, on standard output."""
+    console = results()
+    with ProgressBar(notices()) as bar:
+        async for event in follow(backend, operation_id):
+            bar.show_event(event)
+            line = event_line(event)
+            if line is not None:
+                console.print(line, soft_wrap=True)
+
+
+def event_line(event: Envelope) -> Text | None:
+    """What is worth a line of its own."""
+    data = event.data
+    name = one_line(str(data.get("name", "")))
+    if event.type == "document_done":
+        return Text(f"ready   {name} ({data.get('pages')} pages, {data.get('chunks')} chunks)")
+    if event.type == "document_failed":
+        failure = data.get("failure", {})
+        return Text(f"failed  {name}: {failure.get('code')}: {one_line(str(failure.get('message', '')))}")
+    if event.type == "warning":
+        return Text(f"warning {name}: {one_line(str(data.get('message', data)))}")
+    if event.type == "retrying":
+        error = data.get("error", {})
+        return Text(f"again in {data.get('in_seconds')} s: {one_line(str(error.get('message', '')))}")
+    return None
