@@ -1,17 +1,17 @@
 """Every error this product raises on purpose. No HTTP here: `web/problems.py` maps kinds to answers.
 
-    PerplexError
-    ├── ConfigurationError          a setting is wrong; the message names it and what would be right
-    ├── InvalidInput                the caller sent something we cannot use
-    ├── NotFound                    no such object, or not the caller's
-    ├── Conflict                    the object's state does not allow this
-    ├── TooLarge                    a size or count limit was passed
-    ├── Overloaded                  a bounded queue is full; try again after `retry_after_seconds`
-    ├── StorageFull                 the disk is below its reserve
-    ├── Unavailable                 a component this call needs is not working now
-    ├── StaleLease                  this worker lost its operation to another; its write was refused
-    ├── DataCorrupt                 stored data does not match its hash or cannot be decoded
-    └── DocumentFailure             one document cannot be ingested; carries a stable code
+PerplexError
+├── ConfigurationError          a setting is wrong; the message names it and what would be right
+├── InvalidInput                the caller sent something we cannot use
+├── NotFound                    no such object, or not the caller's
+├── Conflict                    the object's state does not allow this
+├── TooLarge                    a size or count limit was passed
+├── Overloaded                  a bounded queue is full; try again after `retry_after_seconds`
+├── StorageFull                 the disk is below its reserve
+├── Unavailable                 a component this call needs is not working now
+├── StaleLease                  this worker lost its operation to another; its write was refused
+├── DataCorrupt                 stored data does not match its hash or cannot be decoded
+└── DocumentFailure             one document cannot be ingested; carries a stable code
 """
 
 from typing import Literal

@@ -42,7 +42,6 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with open_container(settings) as container:
         await _answer_until(stop, settings, container)
-        loop.call_later(settings.server.shutdown_seconds, _give_up)
     logger.info("server.stopped")
 
 
@@ -67,6 +66,7 @@ async def _answer_until(stop: asyncio.Event, settings: Settings, container: Cont
         serving.result()
         raise ConfigurationError(f"The server at {address} ended by itself; its log says why.")
     logger.info("server.stopping")
+    asyncio.get_running_loop().call_later(settings.server.shutdown_seconds, _give_up)
     container.health_service.stop()
     await container.hub.stop(SOCKETS_STOP_SECONDS)
     server.stop()  # type: ignore[no-untyped-call]  # granian leaves it bare

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from loguru import logger
 
-from perplex_mono.errors import StaleLease
+from perplex_mono.errors import PerplexError, StaleLease, Unavailable
 from perplex_mono.ingestion.indexing import ChunkStore
 from perplex_mono.library.models import Document, SearchIndex
 from perplex_mono.operations.service import Claim, Ledger
@@ -77,19 +77,20 @@ class IndexCommitter:
             group = await self._gather(first)
             try:
                 await self._commit_group(group)
-            except BaseException as error:
-                for prepared in group:
-                    if not prepared.committed.done():
-                        prepared.committed.set_exception(
-                            StaleLease("The server is shutting down.")
-                            if isinstance(error, asyncio.CancelledError)
-                            else error
-                        )
-                if not isinstance(error, Exception):
-                    raise
+            except Exception as error:
                 logger.exception("index.commit_failed", documents=len(group))
+                self._settle(group, Unavailable("index", f"a commit failed: {error}"))
+            finally:
+                self._settle(group, StaleLease("The server is shutting down."))
             if self._commits_since_maintenance >= MAINTAIN_EVERY_COMMITS:
                 await self._maintain()
+
+    @staticmethod
+    def _settle(group: Sequence[PreparedDocument], error: PerplexError) -> None:
+        """Tell those that were not committed; the ledger will have them tried again."""
+        for prepared in group:
+            if not prepared.committed.done():
+                prepared.committed.set_exception(error)
 
     async def _gather(self, first: PreparedDocument) -> list[PreparedDocument]:
         group, chunks = [first], first.chunk_count

@@ -4,9 +4,10 @@ import asyncio
 from functools import partial
 
 from loguru import logger
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from perplex_mono.errors import Conflict, DocumentFailure, PerplexError, StaleLease
+from perplex_mono.errors import Conflict, DocumentFailure, PerplexError, StaleLease, Unavailable
 from perplex_mono.inference.tokenizer import TokenCounter
 from perplex_mono.ingestion.chunking import Splitter, Strategy, make_splitter
 from perplex_mono.ingestion.committer import IndexCommitter
@@ -68,8 +69,8 @@ class IngestHandler:
                         await self._places.acquire()
                         task = group.create_task(self._ingest(claim, document, index, meter))
                         task.add_done_callback(lambda _: self._places.release())
-        except* PerplexError as errors:
-            raise _first(errors) from None
+        except ExceptionGroup as errors:
+            raise _first(errors) from errors
         finally:
             recording.cancel()
         await meter.flush()
@@ -88,6 +89,8 @@ class IngestHandler:
         except PerplexError as error:
             if not isinstance(error, StaleLease) or not await self._was_taken_back(claim, document):
                 raise
+        except (SQLAlchemyError, OSError) as error:
+            raise Unavailable("storage", f"{type(error).__name__} while ingesting '{document.name}'") from error
         except Exception as error:
             logger.exception("document.broke", document_id=document.id)
             reason = f"The server could not process it ({type(error).__name__}); its log says more."
@@ -122,8 +125,9 @@ class IngestHandler:
         return make_splitter(strategy, index.chunk_max_tokens, index.chunk_overlap_tokens, self._tokens)
 
 
-def _first(errors: BaseExceptionGroup[PerplexError]) -> BaseException:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
+def _first(errors: ExceptionGroup[Exception]) -> Exception:
+    """What went wrong first; the others were cancelled because of it."""
+    error: Exception = errors
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -37,6 +37,7 @@ class Dispatcher:
         self._renew_seconds = lease_seconds / 3
         self._wake = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._is_stopping = False
 
     @property
     def running_count(self) -> int:
@@ -60,7 +61,8 @@ class Dispatcher:
                 self._wake.clear()
 
     async def stop(self, timeout_seconds: float) -> None:
-        """Cancel what runs; every operation goes back to the queue with its checkpoints kept."""
+        """Start nothing more and cancel what runs; every operation goes back to the queue with its checkpoints kept."""
+        self._is_stopping = True
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
@@ -68,7 +70,7 @@ class Dispatcher:
             await asyncio.wait(tasks, timeout=timeout_seconds)
 
     async def _start_claimable(self) -> None:
-        room = MAX_RUNNING - len(self._running)
+        room = 0 if self._is_stopping else MAX_RUNNING - len(self._running)
         for claim in await self._ledger.claim(room) if room > 0 else []:
             task = asyncio.create_task(self._work(claim), name=f"operation-{claim.operation_id}")
             self._running[claim.operation_id] = task

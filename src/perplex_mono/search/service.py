@@ -28,6 +28,7 @@ from perplex_mono.storage.vectors import VectorHit, VectorStore
 from perplex_mono.telemetry.traces import span
 
 MAX_ROUNDS = 3
+SPARE_HITS = 10
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ class SearchService:
         """The first `limit` that are still visible; what was deleted meanwhile is passed over."""
         order = list(found.fused)
         rows: dict[str, tuple[Chunk, Document]] = {}
-        step = max(request.limit, 50)
+        step = request.limit + SPARE_HITS
         async with self._database.read() as session:
             for start in range(0, len(order), step):
                 rows |= await DocumentRepository(session).chunks_with_documents(order[start : start + step])

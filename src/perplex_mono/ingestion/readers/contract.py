@@ -1,8 +1,8 @@
 """The one interface every reader keeps: a request in, a stream of items out, `DocumentFailure` when it cannot.
 
 A reader is a function `read(request) -> Iterator[ReaderItem]` in a module of its own. It yields `Opened` first, then
-pages in order (never holding more than a page or two), attachments whenever it meets them. It runs in a reader child, so
-it may be killed at any instant and leaves nothing behind but files in `request.attachments_dir`.
+pages in order (never holding more than a page or two), attachments whenever it meets them. It runs in a reader child,
+so it may be killed at any instant and leaves nothing behind but files in `request.attachments_dir`.
 """
 
 from collections.abc import Callable, Iterator
