@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
-from benchmarks.rows import Row, print_table, write_json
 
+from benchmarks.rows import Row, print_table, write_json
 from perplex_mono.inference.embedder import Vectors
 from perplex_mono.inference.engine import TorchEmbedder
 from perplex_mono.inference.loading import open_embedder
