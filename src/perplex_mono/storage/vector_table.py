@@ -45,6 +45,7 @@ class VectorTable:
         self._keep_versions = keep_versions
         self._writer = asyncio.Lock()
         self._writes: set[asyncio.Task[Any]] = set()
+        self._scans = 0
         self._vector_index_rows: int | None = None
         self.dimension = dimension
 
@@ -96,12 +97,15 @@ class VectorTable:
 
     async def scan(self) -> AsyncIterator[list[tuple[str, str]]]:
         """Read every column of every row, in batches; yield (id, document_id); DataCorrupt if a file is unreadable."""
+        self._scans += 1
         try:
             stream = await self._table.query().to_batches(max_batch_length=SCAN_ROWS)
             async for batch in stream:
                 yield list(zip(batch.column("id").to_pylist(), batch.column("document_id").to_pylist(), strict=True))
         except (RuntimeError, OSError, ValueError) as error:
             raise DataCorrupt(f"Vector table {self._table.name} cannot be read: {_first_line(error)}") from error
+        finally:
+            self._scans -= 1
 
     async def verify(self) -> TableVerification:
         """Scan the whole table and say what is stored, what is stored twice and whether it can all be read."""
@@ -196,7 +200,8 @@ class VectorTable:
         if optimize or build:
             # Old versions may go only when the newest one is safe on disk.
             await asyncio.to_thread(self._folder.sync)
-            await self._table.optimize(cleanup_older_than=self._keep_versions)
+            if not self._scans:
+                await self._table.optimize(cleanup_older_than=self._keep_versions)
         seconds = time.perf_counter() - started
         return Maintenance(optimize, build, rows, seconds, await asyncio.to_thread(folder_bytes, self._path))
 

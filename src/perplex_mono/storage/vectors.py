@@ -77,13 +77,11 @@ class VectorStore:
         self.repairs: list[str] = []
 
     @classmethod
-    async def open(
-        cls, directory: Path, *, fts_language: str = "English", keep_versions_seconds: float = 600.0
-    ) -> Self:
+    async def open(cls, directory: Path, *, fts_language: str = "English", keep_versions_seconds: float = 60.0) -> Self:
         """Open every table, mending what a power loss left; a table that stays broken is reported, not raised.
 
         `fts_language` stems the full-text index of tables created from now on ("none": words as they are).
-        Versions older than `keep_versions_seconds` go with the next maintenance.
+        Versions older than `keep_versions_seconds` go with the next maintenance, unless a scan is reading.
         """
         module = await asyncio.to_thread(importlib.import_module, "perplex_mono.storage.vector_table")
         await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)

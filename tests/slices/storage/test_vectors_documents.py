@@ -211,3 +211,17 @@ async def test_tables_are_made_once_and_dropped_for_good(store: VectorStore, tmp
     assert not (tmp_path / "vectors" / "t.lance").exists()
     with pytest.raises(NotFound):
         await store.search_text("t", "one", 1)
+
+
+async def test_old_versions_do_not_pile_up(tmp_path: Path) -> None:
+    store = await VectorStore.open(tmp_path, keep_versions_seconds=0.1)
+    await store.create_table("t", DIMENSION)
+    for number in range(60):
+        await store.commit_documents("t", [document(f"d{number}", ["text"])])
+    await asyncio.sleep(0.2)
+    assert (await store.maintain("t", idle=False)).optimized
+
+    assert len(list((tmp_path / "t.lance" / "_versions").glob("*.manifest"))) < 10
+    assert len(await stored(store)) == 60
+    assert not (await store.maintain("t")).optimized
+    await store.close()
