@@ -18,6 +18,7 @@ from perplex_mono.errors import ConfigurationError
 from perplex_mono.settings import Settings
 from perplex_mono.telemetry.logs import configure_logging
 from perplex_mono.telemetry.traces import configure_tracing
+from perplex_mono.web.local_guard import CLOSED_REASON, LocalGuard
 
 SERVER_STOP_SECONDS = 10.0
 SOCKETS_STOP_SECONDS = 3.0
@@ -60,6 +61,8 @@ async def _answer_until(stop: asyncio.Event, settings: Settings, container: Cont
     stopping = asyncio.create_task(stop.wait())
     address = f"http://{settings.server.host}:{settings.server.port}{settings.server.base_path}"
     logger.info("server.started", address=address, data_directory=str(settings.data_directory))
+    if LocalGuard(settings.server.host).is_closed:
+        logger.warning("server.closed", reason=CLOSED_REASON)
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         stopping.cancel()

@@ -8,6 +8,10 @@ import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+CLOSED_REASON = (
+    "The server is bound beyond this machine and has no user yet, so it answers nothing but /health and"
+    " /ready. Bind it to 127.0.0.1 (server.host) to use it without accounts."
+)
 OPEN_PATHS = frozenset({"/health", "/ready"})
 
 
@@ -37,10 +41,7 @@ class LocalGuard:
         if self.is_closed:
             if path in OPEN_PATHS:
                 return None
-            return (
-                "The server is bound beyond this machine and has no user yet, so it answers nothing but /health and"
-                " /ready. Bind it to 127.0.0.1 (server.host) to use it without accounts."
-            )
+            return CLOSED_REASON
         host = headers.get(b"host", b"").decode("latin-1")
         if not is_loopback(_host_name(host)):
             return f"Without accounts the server is addressed as localhost or 127.0.0.1, not '{host[:100]}'."
