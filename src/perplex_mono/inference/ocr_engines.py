@@ -13,7 +13,7 @@ from perplex_mono.inference.ocr_pool import PooledOcrEngine, Reader, ReaderSourc
 EngineName = Literal["rapidocr", "rapidocr-onnxruntime", "none"]
 
 
-def open_ocr(engine: EngineName, *, threads: int = 0, batch_width: int = 6, max_queued_pages: int = 16) -> OcrEngine:
+def open_ocr(engine: EngineName, *, threads: int = 0, batch_width: int = 1, max_queued_pages: int = 16) -> OcrEngine:
     """Give the engine of that name, not yet loaded; the other one stands in when it cannot start.
 
     `threads` pages are read at once, 0 meaning one for each core this process may use; `batch_width` lines of equal
