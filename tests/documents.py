@@ -138,17 +138,21 @@ def long_pdf(path: Path, pages: int) -> Path:
 
 def unmapped_pdf(path: Path) -> Path:
     """A page of text whose font maps every letter to the private use area: it looks right and reads as nothing."""
-    text = b" ".join(bytes([97 + (start + step) % 26 for step in range(7)]) for start in range(40))
-    lines = b" ".join(
-        b"BT /F1 12 Tf 30 %d Td (%s) Tj ET" % (380 - 14 * n, text[n * 50 : n * 50 + 48]) for n in range(6)
-    )
+    letters = {chr(code): chr(0xE000 + code) for code in range(ord("a"), ord("z") + 1)}
+    return mapped_pdf(path, "the keeper of the light wrote down the weather every day " * 4, letters)
+
+
+def mapped_pdf(path: Path, text: str, meanings: dict[str, str]) -> Path:
+    """A line of ASCII text in a font that declares other characters as the meaning of some of its own."""
+    pairs = "".join(f"<{ord(drawn):02X}> <{meant.encode('utf-16-be').hex()}>\n" for drawn, meant in meanings.items())
     cmap = (
-        b"/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def /CMapType 2 def "
-        b"1 begincodespacerange <00> <FF> endcodespacerange 1 beginbfrange <61> <7A> <E061> endbfrange "
-        b"endcmap CMapName currentdict /CMap defineresource pop end end"
+        "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def /CMapType 2 def\n"
+        f"1 begincodespacerange <00> <FF> endcodespacerange {len(meanings)} beginbfchar\n{pairs}endbfchar\n"
+        "endcmap CMapName currentdict /CMap defineresource pop end end"
     )
+    line = b"BT /F1 1.5 Tf 10 380 Td (%s) Tj ET" % text.encode()
     font = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode 6 0 R >>"
-    return raw_pdf(path, [*_content_objects(lines, b"", b"[0 0 400 400]", font), _stream(cmap)])
+    return raw_pdf(path, [*_content_objects(line, b"", b"[0 0 400 400]", font), _stream(cmap.encode())])
 
 
 def form_pdf(path: Path, value: str) -> Path:

@@ -14,14 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 from PIL import Image
-from tests import documents
-from tests.documents import PROSE, text_pdf
 
 from perplex_mono.errors import DocumentFailure, Unavailable
 from perplex_mono.ingestion.pages import Page, PageImage
 from perplex_mono.ingestion.reader_pool import ReaderPool
 from perplex_mono.ingestion.reader_process import ReaderDied, ReaderProcess
 from perplex_mono.ingestion.readers.contract import Opened, ReaderItem, ReaderLimits, ReadRequest
+from tests import documents
+from tests.documents import PROSE, text_pdf
 
 PDF = "application/pdf"
 # More pages than fit into the pipe and the buffers, so that the child is at work when the first one arrives.
@@ -318,6 +318,7 @@ async def test_children_die_with_the_server(long_pdf: Path) -> None:
     server = subprocess.Popen([sys.executable, "-c", program, str(long_pdf)], stdout=subprocess.PIPE, env=environment)
     assert server.stdout is not None
     child = psutil.Process(int(server.stdout.readline()))
+    child.suspend()  # it cannot notice by itself
     server.kill()
     server.wait()
     server.stdout.close()

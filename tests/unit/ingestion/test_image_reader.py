@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests import documents
 
 from perplex_mono.errors import DocumentFailure
 from perplex_mono.ingestion.pages import PageImage
 from perplex_mono.ingestion.readers import images
 from perplex_mono.ingestion.readers.contract import Opened, ReaderItem, ReaderLimits, ReadRequest
+from tests import documents
 
 
 def read(path: Path, limits: ReaderLimits | None = None, skip: frozenset[int] = frozenset()) -> list[ReaderItem]:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 from fpdf import FPDF
-from tests import documents
-from tests.documents import PROSE, drawn_pdf, raw_pdf, scanned_pdf, text_pdf
 
 from perplex_mono.errors import DocumentFailure
 from perplex_mono.ingestion.pages import Attachment, Page, PageImage, Word
 from perplex_mono.ingestion.readers import pdf, render
 from perplex_mono.ingestion.readers.contract import Opened, ReaderItem, ReaderLimits, ReadRequest
 from perplex_mono.ingestion.readers.wire import RenderCommand
+from tests import documents
+from tests.documents import PROSE, drawn_pdf, raw_pdf, scanned_pdf, text_pdf
 
 
 def read(path: Path, *, skip: Sequence[int] = (), limits: ReaderLimits | None = None) -> list[ReaderItem]:
@@ -268,3 +268,10 @@ def test_one_damaged_page_does_not_fail_the_others(tmp_path: Path) -> None:
     assert isinstance(second, Page)
     assert first.warnings
     assert not second.warnings
+
+
+def test_ligatures_and_soft_hyphens_do_not_hide_words(tmp_path: Path) -> None:
+    page = only_page(
+        documents.mapped_pdf(tmp_path / "a.pdf", "ABC DE", {"A": "o", "B": "\ufb03", "C": "ce", "E": "\u00adk"})
+    )
+    assert page.text == "office Dk"

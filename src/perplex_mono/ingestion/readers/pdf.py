@@ -4,6 +4,7 @@ PDFium is native code and not thread-safe, so this runs in reader children only.
 """
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from perplex_mono.ingestion.readers.pdf_text import page_characters, page_geomet
 
 # Pages looked at to learn the size of running text, spread over the document.
 SAMPLED_PAGES = 6
+# After this no further page is sampled: the parent waits for the first page and gives up at some point.
+SAMPLING_SECONDS = 5.0
 
 
 def read(request: ReadRequest) -> Iterator[ReaderItem]:
@@ -127,7 +130,10 @@ def _body_em(document: pdfium.PdfDocument, page_count: int) -> float:
     """Size of running text: the commonest font size by characters, to half a point; 0 for a document without text."""
     sizes: Counter[float] = Counter()
     step = max(page_count / SAMPLED_PAGES, 1.0)
+    deadline = time.monotonic() + SAMPLING_SECONDS
     for sample in range(min(SAMPLED_PAGES, page_count)):
+        if time.monotonic() > deadline:
+            break
         for line in _sampled_lines(document, int(sample * step)):
             sizes[round(line.em * 2) / 2] += sum(len(word.text) for word in line.words)
     return sizes.most_common(1)[0][0] if sizes else 0.0

@@ -19,7 +19,7 @@ STAMP_CHARACTERS = 150
 SCAN_COVERAGE = 0.5
 # A page with next to no text says what it says in its pictures, whatever their size.
 CAPTION_CHARACTERS = 20
-FIGURE_COVERAGE = 0.05
+FIGURE_COVERAGE = 0.01
 MAX_OBJECTS = 2_000
 
 

@@ -87,10 +87,10 @@ def joined(lines: list[TextLine]) -> TextLine:
 
 def hash_lines(lines: list[TextLine], width: float, height: float) -> str:
     """Identity of what a text page shows: its words and their places to a tenth of a point."""
-    places = array("i", (round(width * 10), round(height * 10)))
+    places = array("d", (round(width, 1), round(height, 1)))
     for line in lines:
         for word in line.words:
-            places.extend((round(word.x0 * 10), round(word.y0 * 10), round(word.x1 * 10), round(word.y1 * 10)))
+            places.extend((round(word.x0, 1), round(word.y0, 1), round(word.x1, 1), round(word.y1, 1)))
     digest = hashlib.blake2b("\n".join(line.text for line in lines).encode("utf-8", "replace"), digest_size=16)
     digest.update(places.tobytes())
     return digest.hexdigest()

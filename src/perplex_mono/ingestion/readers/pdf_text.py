@@ -17,7 +17,22 @@ from perplex_mono.ingestion.readers.pdf_lines import Box, Glyphs, TextLine, turn
 
 # PDFium writes this where a word is hyphenated over a line end, in place of the hyphen and the line end.
 HYPHEN = "\ufffe"
-WORD = re.compile(rf"[^\s\x00-\x1f{HYPHEN}]+{HYPHEN}?|{HYPHEN}|\r?\n")
+WORD = re.compile(rf"[^\s\x00-\x1f{HYPHEN}]+{HYPHEN}?|\r?\n")
+SOFT_HYPHEN = "\u00ad"
+LINE_END_HYPHENS = (HYPHEN, SOFT_HYPHEN)
+# Ligatures as the letters that people search for; soft hyphens are not part of a word.
+PLAIN = str.maketrans(
+    {
+        SOFT_HYPHEN: "",
+        "\ufb00": "ff",
+        "\ufb01": "fi",
+        "\ufb02": "fl",
+        "\ufb03": "ffi",
+        "\ufb04": "ffl",
+        "\ufb05": "st",
+        "\ufb06": "st",
+    }
+)
 # A gap this wide (in ems) inside a drawn line separates columns or table cells; justified text stays below it.
 GAP_EMS = 1.2
 BOLD_WEIGHT = 600
@@ -80,8 +95,10 @@ def text_lines(textpage: pdfium.PdfTextPage, characters: str, geometry: PageGeom
         if word is None:
             current = None
             continue
-        if word.x1 <= 0 or word.y1 <= 0 or word.x0 >= width or word.y0 >= height:
-            continue
+        if not (word.x1 > 0 and word.y1 > 0 and word.x0 < width and word.y0 < height):
+            continue  # cut off by the page's edge, or at a place that is not a number
+        word.x0, word.y0 = max(word.x0, 0.0), max(word.y0, 0.0)
+        word.x1, word.y1 = min(word.x1, width), min(word.y1, height)
         if current is not None and current.turns:
             _turn(word, current.turns, geometry)
         if current is not None and _continues(current, word):
@@ -117,7 +134,9 @@ def _words(textpage: pdfium.PdfTextPage, characters: str, geometry: PageGeometry
             max(first.right, last.right),
             max(first.top, last.top),
         )
-        yield Glyphs(word.rstrip(HYPHEN), start, *box, hyphenated=word[-1] == HYPHEN)
+        hyphenated = word[-1] in LINE_END_HYPHENS
+        text = word.rstrip(HYPHEN)
+        yield Glyphs(text if text.isascii() else text.translate(PLAIN), start, *box, hyphenated=hyphenated)
 
 
 def _turn(word: Glyphs, turns: int, geometry: PageGeometry) -> None:
