@@ -81,10 +81,15 @@ class Container:
 
 
 @asynccontextmanager
-async def open_container(settings: Settings) -> AsyncIterator[Container]:
-    """Open everything for one process; what is slow to open goes on behind, and `/ready` says so."""
+async def open_container(
+    settings: Settings, *, embedder: Embedder | None = None, ocr: OcrEngine | None = None
+) -> AsyncIterator[Container]:
+    """Open everything for one process; what is slow to open goes on behind, and `/ready` says so.
+
+    `embedder` and `ocr` take the place of the engines that the settings name; they are closed with the rest.
+    """
     async with AsyncExitStack() as stack:
-        yield await _Builder(settings, stack).build()
+        yield await _Builder(settings, stack).build(embedder, ocr)
 
 
 class _Builder:
@@ -96,7 +101,7 @@ class _Builder:
         self._metrics = Metrics()
         self._background: list[Supervisor] = []
 
-    async def build(self) -> Container:
+    async def build(self, embedder: Embedder | None, ocr: OcrEngine | None) -> Container:
         settings, limits = self._settings, self._settings.limits
         directory = DataDirectory(settings.data_directory).open()
         self._stack.callback(directory.close)
@@ -111,8 +116,9 @@ class _Builder:
         await asyncio.to_thread(blobs.open)
         vectors = self._vectors(directory)
         files = await asyncio.to_thread(self._model_files)
-        embedder = await self._embedder(files)
-        ocr = await self._ocr()
+        embedder = await self._started(embedder or self._embedder(files))
+        ocr = ocr or await self._ocr()
+        self._stack.push_async_callback(ocr.close)
         readers = await self._readers()
 
         bus = EventBus()
@@ -242,9 +248,9 @@ class _Builder:
         directory = find_model(settings.model, allow_download=settings.allow_download)
         return describe_model(directory, expected_sha256=BUNDLED_SHA256 if is_bundled else None)
 
-    async def _embedder(self, files: ModelFiles) -> TorchEmbedder:
+    def _embedder(self, files: ModelFiles) -> Embedder:
         settings = self._settings.embedding
-        embedder = TorchEmbedder(
+        return TorchEmbedder(
             files,
             partial(load_encoder, files, device=settings.device, dtype=settings.dtype),
             max_batch_tokens=settings.max_batch_tokens or DEFAULT_BATCH_TOKENS,
@@ -254,21 +260,21 @@ class _Builder:
             idle_unload_seconds=settings.idle_unload_seconds,
             threads=settings.threads or None,
         )
+
+    async def _started(self, embedder: Embedder) -> Embedder:
         await embedder.start()
         self._stack.push_async_callback(embedder.close)
         return embedder
 
     async def _ocr(self) -> OcrEngine:
         settings = self._settings.ocr
-        ocr = await asyncio.to_thread(
+        return await asyncio.to_thread(
             open_ocr,
             settings.engine,
             threads=settings.threads,
             batch_width=settings.batch_width,
             max_queued_pages=settings.max_queued_pages,
         )
-        self._stack.push_async_callback(ocr.close)
-        return ocr
 
     async def _readers(self) -> ReaderPool:
         settings = self._settings.ingestion
