@@ -18,9 +18,9 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
-from benchmarks.rows import Row, print_table, write_json
 from PIL import Image, ImageOps
 
+from benchmarks.rows import Row, print_table, write_json
 from perplex_mono.inference.ocr import OcrEngine, PageRaster
 from perplex_mono.inference.ocr_engines import EngineName, open_ocr
 from perplex_mono.ingestion.ocr_layout import page_from_ocr
@@ -85,7 +85,7 @@ def _sample(folder: Path, entry: dict[str, Any]) -> Sample:
 
 async def _measure(samples: list[Sample], name: EngineName) -> tuple[Measured, Measured]:
     read_plainly = _plain_reader()
-    engine = open_ocr(name)
+    engine = open_ocr(name, lower_priority=False)  # plain rapidocr runs at normal priority too
     warm = min(samples, key=lambda sample: sample.raster.width * sample.raster.height)
     await asyncio.to_thread(read_plainly, warm)
     await engine.recognise(warm.raster)

@@ -13,11 +13,19 @@ from perplex_mono.inference.ocr_pool import PooledOcrEngine, Reader, ReaderSourc
 EngineName = Literal["rapidocr", "rapidocr-onnxruntime", "none"]
 
 
-def open_ocr(engine: EngineName, *, threads: int = 0, batch_width: int = 1, max_queued_pages: int = 16) -> OcrEngine:
+def open_ocr(
+    engine: EngineName,
+    *,
+    threads: int = 0,
+    batch_width: int = 1,
+    max_queued_pages: int = 16,
+    lower_priority: bool = True,
+) -> OcrEngine:
     """Give the engine of that name, not yet loaded; the other one stands in when it cannot start.
 
     `threads` pages are read at once, 0 meaning one for each core this process may use; `batch_width` lines of equal
-    width share a run of the model. Reads the model files (45 MB) for their hash: call it off the event loop.
+    width share a run of the model; `lower_priority` lets the rest of the process go first.
+    Reads the model files (45 MB) for their hash: call it off the event loop.
     """
     if engine == "none":
         return DisabledOcrEngine()
@@ -28,7 +36,7 @@ def open_ocr(engine: EngineName, *, threads: int = 0, batch_width: int = 1, max_
     sources = tuple(
         ReaderSource(files.engine, files.version(), partial(_load, files, threads, batch_width)) for files in order
     )
-    return PooledOcrEngine(sources, threads=threads, max_queued_pages=max_queued_pages)
+    return PooledOcrEngine(sources, threads=threads, max_queued_pages=max_queued_pages, lower_priority=lower_priority)
 
 
 def usable_cores() -> int:

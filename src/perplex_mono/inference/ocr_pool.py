@@ -56,14 +56,18 @@ class PooledOcrEngine:
         *,
         threads: int,
         max_queued_pages: int,
+        lower_priority: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`sources` come in order of preference; beyond `max_queued_pages` waiting pages, callers are refused."""
+        """`sources` come in order of preference; beyond `max_queued_pages` waiting pages, callers are refused.
+
+        `lower_priority` makes the threads yield to the rest of the process, where the system can (Linux).
+        """
         self._sources = sources
         self._threads = threads
         self._max_queued_pages = max_queued_pages
         self._clock = clock
-        self._workers = ThreadPoolExecutor(threads, "ocr", initializer=_lower_priority)
+        self._workers = ThreadPoolExecutor(threads, "ocr", initializer=_lower_priority if lower_priority else None)
         self._places = asyncio.Semaphore(threads)
         self._load: asyncio.Task[Reader] | None = None
         self._reader: Reader | None = None
