@@ -18,7 +18,7 @@ from perplex_mono.telemetry.failpoints import failpoint
 from perplex_mono.telemetry.traces import span
 
 MAX_GROUP_CHUNKS = 8_000
-MAINTAIN_EVERY_COMMITS = 50
+MAINTAIN_EVERY_COMMITS = 10
 MAINTAIN_IDLE_SECONDS = 2.0
 
 
@@ -72,7 +72,7 @@ class IndexCommitter:
                 async with asyncio.timeout(MAINTAIN_IDLE_SECONDS if self._touched else None):
                     first = await self._queue.get()
             except TimeoutError:
-                await self._maintain()
+                await self._maintain(idle=True)
                 continue
             group = await self._gather(first)
             try:
@@ -83,7 +83,7 @@ class IndexCommitter:
             finally:
                 self._settle(group, StaleLease("The server is shutting down."))
             if self._commits_since_maintenance >= MAINTAIN_EVERY_COMMITS:
-                await self._maintain()
+                await self._maintain(idle=False)
 
     @staticmethod
     def _settle(group: Sequence[PreparedDocument], error: PerplexError) -> None:
@@ -153,11 +153,13 @@ class IndexCommitter:
         else:
             prepared.committed.set_result(None)
 
-    async def _maintain(self) -> None:
+    async def _maintain(self, *, idle: bool) -> None:
+        """Upkeep of the tables written to; under load only what searches suffer from."""
         self._commits_since_maintenance = 0
-        touched, self._touched = self._touched, set()
-        for table in touched:
+        for table in list(self._touched):
             try:
-                await self._vectors.get().maintain(table)
+                await self._vectors.get().maintain(table, idle=idle)
             except Exception:
                 logger.exception("index.maintenance_failed", table=table)
+        if idle:
+            self._touched.clear()

@@ -44,9 +44,12 @@ class DocumentStates:
 
     async def mark_opened(self, claim: Claim, document: Document, opened: Opened) -> None:
         """What the reader found out about the whole document."""
-        async with self._row(claim, document) as (_, _operation, row):
+        async with self._row(claim, document) as (session, operation, row):
             row.media_type = opened.media_type
             row.page_count = opened.page_count
+            for message in opened.warnings:
+                warning = {"document_id": document.id, "name": document.name, "message": message}
+                await self._ledger.emit(session, operation, "warning", warning)
 
     async def checkpoint_pages(self, claim: Claim, document: Document, pages: Sequence[Page]) -> None:
         """Keep pages that were read, so that no attempt reads them again."""

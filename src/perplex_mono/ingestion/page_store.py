@@ -10,11 +10,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import DataCorrupt, NotFound
 from perplex_mono.ingestion.pages import Page
+from perplex_mono.ingestion.readers.registry import READERS_VERSION
 from perplex_mono.library.models import StoredPage
 from perplex_mono.library.repository import DocumentRepository
 from perplex_mono.storage.database import Database
 
-READER_VERSION = "1"
+READER_VERSION = str(READERS_VERSION)
 COMPRESSION_LEVEL = 1
 LOAD_PAGES = 16
 

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import openpyxl
@@ -28,8 +29,9 @@ def read(request: ReadRequest) -> Iterator[ReaderItem]:
     """Read an XLSX workbook; hidden sheets are left out, formulas show their stored values."""
     with open_package(request.path, request.limits, "Excel workbook") as package:
         package.check_parts()
-    with reported_as_corrupt("an Excel workbook"):
-        book = openpyxl.load_workbook(request.path, read_only=True, data_only=True, keep_links=False)
+    # A handle, not the path: openpyxl goes by the extension of a path, and stored files have none.
+    with reported_as_corrupt("an Excel workbook"), Path(request.path).open("rb") as file:
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
         pages = PageWriter(request)
         yield from _counted(XLSX, _workbook_pages(book, pages))
         pages.finish()
