@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from perplex_mono.answers.schemas import Answer, AnswerRequest
 from perplex_mono.cli.backend import Backend, open_backend, resolve_collections
 from perplex_mono.cli.passages import page_name
 from perplex_mono.cli.plain_text import one_line, printable
-from perplex_mono.cli.terminal import notices, results, text_width, write_json
+from perplex_mono.cli.terminal import notices, print_indented, results, text_width, write_json
 from perplex_mono.errors import NotFound
 from perplex_mono.settings import Settings
 
@@ -44,14 +43,14 @@ def show_answer(answer: Answer, media_types: Mapping[str, str], console: Console
         head.append(one_line(citation.document_name), style="bold")
         head.append(", " + ", ".join(page_name(media_type, page) for page in citation.pages))
         console.print(head, width=width)
-        console.print(Padding(Text(f"“{one_line(citation.quote)}”"), (0, 0, 0, INDENT)), width=width)
+        print_indented(console, Text(f"“{one_line(citation.quote)}”"), INDENT)
 
 
 async def _media_types(backend: Backend, answer: Answer) -> dict[str, str]:
     found = {}
     for document_id in dict.fromkeys(citation.document_id for citation in answer.citations):
         try:
-            found[document_id] = (await backend.document(document_id)).media_type
+            found[document_id] = await backend.media_type(document_id)
         except NotFound:  # deleted since the answer was written
             continue
     return found

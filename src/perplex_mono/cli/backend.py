@@ -47,6 +47,10 @@ class Backend(Protocol):
         """One document. Raises `NotFound`."""
         ...
 
+    async def media_type(self, document_id: str) -> str:
+        """What kind of document it is; cheaper to ask than the whole. Raises `NotFound`."""
+        ...
+
     async def operations(self, state: str | None) -> "OperationPage":
         """The newest operations."""
         ...

@@ -67,6 +67,9 @@ class LocalBackend:
     async def document(self, document_id: str) -> DocumentView:
         return await self._container.documents.get(document_id, LOCAL_OWNER)
 
+    async def media_type(self, document_id: str) -> str:
+        return (await self.document(document_id)).media_type
+
     async def operations(self, state: str | None) -> OperationPage:
         return await self._container.ledger.list_operations(
             LOCAL_OWNER, state=state, kind=None, collection_id=None, limit=LIST_PAGE, cursor=None

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from typing import cast
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from perplex_mono.cli.backend import open_backend, resolve_collections
 from perplex_mono.cli.passages import excerpt, page_name
 from perplex_mono.cli.plain_text import one_line
-from perplex_mono.cli.terminal import notices, results, text_width, write_json
+from perplex_mono.cli.terminal import notices, print_indented, results, text_width, write_json
 from perplex_mono.search.schemas import Hit, SearchMode, SearchRequest, SearchResponse
 from perplex_mono.settings import Settings
 
@@ -73,7 +72,7 @@ def _show_hit(rank: int, hit: Hit, console: Console) -> None:
     console.print(head, width=width)
     marks = [(mark.start, mark.end) for mark in hit.highlights]
     passage = excerpt(hit.text, marks, LINES_SHOWN * (width - INDENT) - INDENT)
-    console.print(Padding(passage.to_rich(), (0, 0, 0, INDENT)), width=width)
+    print_indented(console, passage.to_rich(), INDENT)
     if hit.scores is not None and hit.ranks is not None:
         explained = Text(f"{' ' * INDENT}", style="dim")
         explained.append(f"dense {_figures(hit.scores.dense, hit.ranks.dense)}; ")

@@ -31,6 +31,12 @@ API = "/api/v1"
 _KINDS: dict[int, type[PerplexError]] = {400: InvalidInput, 413: TooLarge, 422: InvalidInput, 507: StorageFull}
 
 
+class _MediaType(msgspec.Struct):
+    """The one field of a document that showing a citation needs."""
+
+    media_type: str
+
+
 async def is_running(address: str) -> bool:
     """Whether a server of ours answers there: `/health` of another program looks different."""
     async with httpx.AsyncClient(timeout=HEALTH_SECONDS, trust_env=False) as client:
@@ -81,7 +87,10 @@ class ServerBackend:
     async def document(self, document_id: str) -> "DocumentView":
         from perplex_mono.library.schemas import DocumentView
 
-        return await self._get(f"/documents/{quote(document_id, safe='')}", DocumentView, key=("document", document_id))
+        return await self._document(document_id, DocumentView)
+
+    async def media_type(self, document_id: str) -> str:
+        return (await self._document(document_id, _MediaType)).media_type
 
     async def operations(self, state: str | None) -> "OperationPage":
         from perplex_mono.operations.schemas import OperationPage
@@ -126,6 +135,9 @@ class ServerBackend:
 
     async def answer(self, request: AnswerRequest) -> Answer:
         return _decode(await self._send("POST", "/answers", json=msgspec.to_builtins(request)), Answer)
+
+    async def _document(self, document_id: str, shape: type[T]) -> T:
+        return await self._get(f"/documents/{quote(document_id, safe='')}", shape, key=("document", document_id))
 
     async def _get(
         self,

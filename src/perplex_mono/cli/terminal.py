@@ -4,6 +4,7 @@ import sys
 
 import msgspec
 from rich.console import Console
+from rich.text import Text
 
 from perplex_mono.cli.plain_text import printable_json
 
@@ -28,6 +29,13 @@ def notices() -> Console:
 def text_width(console: Console) -> int:
     """The width for running text: the terminal's, within what is comfortable to read."""
     return min(console.width, MAX_TEXT_WIDTH)
+
+
+def print_indented(console: Console, text: Text, indent: int) -> None:
+    """Running text, wrapped to a comfortable width, every line indented and none padded."""
+    for line in text.wrap(console, text_width(console) - indent):
+        line.rstrip()
+        console.print(Text(" " * indent).append_text(line), soft_wrap=True)
 
 
 def write_json(value: object, *, indent: int = 0) -> None:
