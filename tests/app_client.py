@@ -1,0 +1,132 @@
+"""The real application in this process: real SQLite, LanceDB and reader children; models real or stand-ins."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from perplex_mono.app import create_app
+from perplex_mono.container import Container, open_container
+from perplex_mono.inference.fake_ocr import FakeOcrEngine, page_of
+from perplex_mono.inference.fakes import FakeEmbedder
+from perplex_mono.settings import Settings
+from perplex_mono.web.gate import Gate
+
+FINAL = ("completed", "failed", "dead", "cancelled")
+WAIT_SECONDS = 60.0
+SCANNED_TEXT = ("Recognised harbour sentence about walruses", "and a second line of the scan")
+
+
+def settings_for(directory: Path, **sections: Mapping[str, Any]) -> Settings:
+    """Settings on a folder of the test's: no Redis, quick polling, next to no disk reserve, and what the test wants."""
+    tree: dict[str, dict[str, Any]] = {
+        "data": {"directory": str(directory / "data")},
+        "queue": {"embedded_redis": False, "poll_seconds": 0.05},
+        "ingestion": {"commit_seconds": 0.05},
+        "limits": {"disk_reserve_bytes": 0, "disk_reserve_fraction": 0.0},
+    }
+    for section, values in sections.items():
+        tree[section] = {**tree.get(section, {}), **values}
+    return msgspec.convert(tree, Settings)
+
+
+@dataclass
+class App:
+    """An open container, the application over it, and a client of that."""
+
+    container: Container
+    application: Gate
+    client: httpx.AsyncClient
+    embedder: FakeEmbedder
+    ocr: FakeOcrEngine
+    data: Path
+
+    async def upload(self, *files: tuple[str, bytes], collection: str = "default", **fields: str) -> dict[str, Any]:
+        """Upload files; the answer's JSON."""
+        parts = [("files", (name, content)) for name, content in files]
+        answer = await self.client.post(f"/api/v1/collections/{collection}/documents", files=parts, data=fields)
+        assert answer.status_code == 202, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    async def settle(self, operation_id: str) -> dict[str, Any]:
+        """Wait until the operation is final; its JSON."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                answer = await self.client.get(f"/api/v1/operations/{operation_id}")
+                operation: dict[str, Any] = answer.json()
+                if operation["state"] in FINAL:
+                    return operation
+                await asyncio.sleep(0.02)
+
+    async def ingest(self, *files: tuple[str, bytes], collection: str = "default", **fields: str) -> list[Any]:
+        """Upload files and wait until they are settled; their documents as JSON, in order."""
+        accepted = await self.upload(*files, collection=collection, **fields)
+        if accepted["operation_id"] is not None:
+            await self.settle(accepted["operation_id"])
+        return [await self.document(item["id"]) for item in accepted["documents"]]
+
+    async def document(self, document_id: str) -> Any:
+        """The document's JSON."""
+        answer = await self.client.get(f"/api/v1/documents/{document_id}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def new_collection(self, name: str) -> str:
+        """Make a collection; its id."""
+        answer = await self.client.post("/api/v1/collections", json={"name": name})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    async def search(self, query: str, **options: Any) -> dict[str, Any]:
+        """Search; the answer's JSON."""
+        answer = await self.client.post("/api/v1/search", json={"query": query, **options})
+        assert answer.status_code == 200, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    async def names_found(self, query: str, **options: Any) -> list[str]:
+        """The names of the documents that a search finds, best first."""
+        return [hit["document"]["name"] for hit in (await self.search(query, **options))["hits"]]
+
+    async def events(self, operation_id: str) -> list[dict[str, Any]]:
+        """The operation's events, oldest first."""
+        answer = await self.client.get(f"/api/v1/operations/{operation_id}/events")
+        items: list[dict[str, Any]] = answer.json()["items"]
+        return items
+
+    async def vector_ids(self, collection: str = "default") -> dict[str, list[str]]:
+        """Chunk ids by document in the collection's vector table; nothing when there is no table yet."""
+        vectors = await self.container.vectors.wait()
+        view = (await self.client.get(f"/api/v1/collections/{collection}")).json()
+        table = f"index_{view['active_index_id'].replace('-', '')}"
+        names = {health.name for health in await vectors.health()}
+        if table not in names:
+            return {}
+        verified = await vectors.verify(table)
+        assert verified.duplicate_ids == []
+        assert verified.error == ""
+        return dict(verified.ids_by_document)
+
+
+@asynccontextmanager
+async def open_app(directory: Path, **sections: Mapping[str, Any]) -> AsyncIterator[App]:
+    """The application with stand-in models; settings by section, as `limits={"max_pages": 3}`."""
+    settings = settings_for(directory, **sections)
+    embedder, ocr = FakeEmbedder(), FakeOcrEngine(page_of(*SCANNED_TEXT))
+    async with open_container(settings, embedder=embedder, ocr=ocr) as container:
+        await container.vectors.wait()
+        application = create_app(container)
+        async with local_client(application) as client:
+            yield App(container, application, client, embedder, ocr, settings.data_directory)
+
+
+def local_client(application: Gate) -> httpx.AsyncClient:
+    """A client on this machine."""
+    transport = httpx.ASGITransport(app=application, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080", timeout=60)
