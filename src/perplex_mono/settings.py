@@ -62,9 +62,9 @@ class EmbeddingSettings(_Section, frozen=True):
 class OcrSettings(_Section, frozen=True):
     engine: Literal["rapidocr", "rapidocr-onnxruntime", "none"] = "rapidocr"
     threads: Count = 0
-    batch_width: Positive = 6
+    batch_width: Positive = 1
     max_queued_pages: Positive = 16
-    min_confidence: Fraction = 0.5
+    min_confidence: Fraction = 0.6
     dpi: Annotated[int, Meta(ge=72, le=600)] = 200
 
 

@@ -120,7 +120,7 @@ def _read(channel: Channel, command: ReadCommand, baseline_bytes: int) -> None:
     read = registry.load_reader(media_type)
     for item in read(msgspec.structs.replace(request, media_type=media_type)):
         _send_item(channel, item)
-        if limits.peak_rss_bytes() - baseline_bytes > request.limits.memory_bytes:
+        if limits.rss_bytes() > baseline_bytes + request.limits.memory_bytes:
             raise MemoryError
 
 

@@ -40,7 +40,7 @@ def limit_file_size(max_bytes: int) -> None:
 def limit_memory(baseline_bytes: int, memory_bytes: int) -> None:
     """Let the address space grow by `memory_bytes` over the baseline; past it allocations fail as MemoryError.
 
-    Linux only: other systems do not enforce RLIMIT_AS, there `peak_rss_bytes` is compared between pages.
+    Linux only: other systems do not enforce RLIMIT_AS, there `rss_bytes` is compared between pages.
     """
     if sys.platform == "linux":
         _lower(resource.RLIMIT_AS, baseline_bytes + memory_bytes)
@@ -52,7 +52,10 @@ def address_space_bytes() -> int:
 
 
 def rss_bytes() -> int:
-    """Resident memory now (Linux), or at its peak elsewhere."""
+    """Resident memory now (Linux), or at its peak elsewhere.
+
+    Not the peak on Linux: there a process begins with the peak of the one that started it.
+    """
     return _statm(1) or peak_rss_bytes()
 
 
