@@ -343,8 +343,9 @@ async def test_a_hijacked_child_cannot_make_the_server_take_in_more_than_a_frame
 async def test_the_memory_of_the_server_does_not_count_against_a_document(tmp_path: Path) -> None:
     """Linux hands the peak of the parent's memory on to a new child's own account."""
     ballast = b"x" * (512 * 2**20)
-    async with opened_pool(limits=ReaderLimits(memory_bytes=256 * 2**20)) as pool:
-        path = text_pdf(tmp_path / "a.pdf", ["Some words"])
-        items = [item async for item in pool.read(ReadRequest(str(path), "a.pdf", PDF, str(tmp_path)))]
+    path = text_pdf(tmp_path / "a.pdf", ["Some words"])
+    request = ReadRequest(str(path), "a.pdf", PDF, str(tmp_path), limits=ReaderLimits(memory_bytes=256 * 2**20))
+    async with opened_pool() as pool:
+        items = [item async for item in pool.read(request)]
     assert len(ballast) == 512 * 2**20
     assert any(isinstance(item, Page) and "Some words" in item.text for item in items)
