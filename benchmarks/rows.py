@@ -1,12 +1,16 @@
 """The one shape of a benchmark's result, so that all of them fit in one table and one JSON file."""
 
+import argparse
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+FILE_WIDTH = 180  # columns where the output is no terminal
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,19 @@ class Row:
     note: str = ""
 
 
+def run_as_command(run: Callable[[int | None], list[Row]], description: str | None, limit: str) -> None:
+    """Serve as `python -m benchmarks.<name> [--limit N] [--json FILE]`; `limit` says what N counts."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--limit", type=int, help=limit)
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    arguments = parser.parse_args()
+    rows = run(arguments.limit)
+    print_table(rows)
+    if arguments.json:
+        write_json(rows, arguments.json)
+
+
 def print_table(rows: Sequence[Row]) -> None:
     """Print one line for each row."""
     table = Table("bench", "value", "unit", "reference", "ratio", "target", "met", "note")
@@ -30,15 +47,18 @@ def print_table(rows: Sequence[Row]) -> None:
         verdict = {True: "yes", False: "NO", None: ""}[row.met]
         table.add_row(
             row.bench,
-            f"{row.value:.4g}",
+            number(row.value),
             row.unit,
-            _number(row.reference),
-            _number(row.ratio),
+            number(row.reference),
+            number(row.ratio),
             row.target,
             verdict,
             row.note,
         )
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=FILE_WIDTH)
+    console.print(table)
 
 
 def write_json(rows: Sequence[Row], path: Path) -> None:
@@ -46,5 +66,8 @@ def write_json(rows: Sequence[Row], path: Path) -> None:
     path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def number(value: float | None) -> str:
+    """Four significant figures, nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
