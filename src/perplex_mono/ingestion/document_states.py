@@ -63,14 +63,14 @@ class DocumentStates:
     @asynccontextmanager
     async def page_step(self, claim: Claim, document: Document, pages: Sequence[Page]) -> AsyncIterator[AsyncSession]:
         """A transaction that ends with the news that these pages are cut and embedded."""
-        async with self._row(claim, document) as (session, operation, _):
+        async with self._row(claim, document) as (session, operation, row):
             yield session
             numbers = [page.number for page in pages]
             await self._ledger.emit(
                 session,
                 operation,
                 "page_done",
-                {"document_id": document.id, "name": document.name, "pages": numbers, "of": document.page_count},
+                {"document_id": document.id, "name": document.name, "pages": numbers, "of": row.page_count},
             )
 
     async def fail(self, claim: Claim, document: Document, failure: DocumentFailure) -> None:
