@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlmodel import select
 
-from perplex_mono.errors import TooLarge
+from perplex_mono.errors import StaleLease, TooLarge
 from perplex_mono.ingestion.pages import Attachment
 from perplex_mono.library.media_types import sniff
 from perplex_mono.library.models import MAX_ATTACHMENT_DEPTH, Document
@@ -23,22 +23,28 @@ class AttachmentKeeper:
         self._max_bytes = max_bytes
         self._max_name_chars = max_name_chars
 
-    async def keep(self, claim: Claim, parent: Document, attachment: Attachment) -> None:
-        """Store the bytes and queue them as a child document of the same operation; known ones are left alone."""
+    async def keep(self, claim: Claim, parent: Document, attachment: Attachment) -> bool:
+        """Store the bytes and queue them as a child document of the same operation; whether there is a new one.
+
+        Raises `StaleLease` when the parent was deleted or taken back meanwhile.
+        """
         name = clean_name(attachment.name, self._max_name_chars)
         if parent.depth >= MAX_ATTACHMENT_DEPTH:
             await self._warn(claim, parent, name, f"attachments are followed {MAX_ATTACHMENT_DEPTH} levels deep")
-            return
+            return False
         try:
             blob = await self._blobs.receive_all(read_chunks(Path(attachment.path)), self._max_bytes)
         except TooLarge as error:
             await self._warn(claim, parent, name, str(error))
-            return
+            return False
         try:
             async with self._ledger.fenced(claim) as (session, operation):
+                owner = await session.get(Document, parent.id)
+                if owner is None or owner.status == "deleting" or owner.operation_id != operation.id:
+                    raise StaleLease(f"Document {parent.id} was deleted or taken back.")
                 known = select(Document.id).where(Document.parent_id == parent.id, Document.sha256 == blob.sha256)
                 if (await session.exec(known)).first() is not None:
-                    return
+                    return False
                 session.add(
                     Document(
                         owner_id=parent.owner_id,
@@ -54,6 +60,7 @@ class AttachmentKeeper:
                     )
                 )
                 blob.keep()
+            return True
         finally:
             blob.discard()
             await asyncio.to_thread(Path(attachment.path).unlink, missing_ok=True)

@@ -12,7 +12,7 @@ from perplex_mono.ingestion.committer import IndexCommitter, PreparedDocument
 from perplex_mono.ingestion.document_states import DocumentStates
 from perplex_mono.ingestion.indexing import ChunkStore, CutPage, cut
 from perplex_mono.ingestion.page_reading import PageReader
-from perplex_mono.ingestion.pages import Page
+from perplex_mono.ingestion.pages import Attachment, Page
 from perplex_mono.ingestion.readers.contract import Opened
 from perplex_mono.library.models import Document, SearchIndex
 from perplex_mono.operations.progress import DocumentProgress
@@ -106,11 +106,13 @@ class IngestPipeline:
                 work.progress.expect_pages(item.page_count)
             await self._states.mark_opened(work.claim, work.document, item)
 
+        async def attached(item: Attachment) -> None:
+            if await self._attachments.keep(work.claim, work.document, item):
+                work.progress.expect_attachment()
+
         batch: list[Page] = []
         fresh: list[Page] = []
-        pages = self._reader.read(
-            work.document, opened, lambda item: self._attachments.keep(work.claim, work.document, item)
-        )
+        pages = self._reader.read(work.document, opened, attached)
         async with aclosing(pages) as stream:
             async for page, is_new in stream:
                 batch.append(page)

@@ -92,6 +92,10 @@ class DocumentProgress:
         self._meter.expect(max(count, self._done, 1) - self._expected)
         self._expected = max(count, self._done, 1)
 
+    def expect_attachment(self) -> None:
+        """Another document was found inside this one; it counts as one page until it is opened itself."""
+        self._meter.expect(1)
+
     def advance(self, pages: int, last_page: int) -> None:
         """`pages` more are searchable-to-be; `last_page` is the newest."""
         if self._done + pages > self._expected:
