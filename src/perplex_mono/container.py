@@ -79,17 +79,30 @@ class Container:
     embedder: Embedder
     vectors: Starting[VectorStore]
 
+    async def warm_up(self) -> None:
+        """Begin what takes seconds: opening the index and loading the model. Returns at once."""
+        self.vectors.start()
+        await self.embedder.start()
+
 
 @asynccontextmanager
 async def open_container(
-    settings: Settings, *, embedder: Embedder | None = None, ocr: OcrEngine | None = None
+    settings: Settings,
+    *,
+    embedder: Embedder | None = None,
+    ocr: OcrEngine | None = None,
+    is_warm: bool = True,
 ) -> AsyncIterator[Container]:
     """Open everything for one process; what is slow to open goes on behind, and `/ready` says so.
 
+    Without `is_warm` that begins when the caller calls `warm_up`, for example once it answers requests.
     `embedder` and `ocr` take the place of the engines that the settings name; they are closed with the rest.
     """
     async with AsyncExitStack() as stack:
-        yield await _Builder(settings, stack).build(embedder, ocr)
+        container = await _Builder(settings, stack).build(embedder, ocr)
+        if is_warm:
+            await container.warm_up()
+        yield container
 
 
 class _Builder:
@@ -116,7 +129,8 @@ class _Builder:
         await asyncio.to_thread(blobs.open)
         vectors = self._vectors(directory)
         files = await asyncio.to_thread(self._model_files)
-        embedder = await self._started(embedder or self._embedder(files))
+        embedder = embedder or self._embedder(files)
+        self._stack.push_async_callback(embedder.close)
         ocr = ocr or await self._ocr()
         self._stack.push_async_callback(ocr.close)
         readers = await self._readers()
@@ -238,7 +252,6 @@ class _Builder:
             if opened is not None:
                 await opened.close()
 
-        vectors.start()
         self._stack.push_async_callback(close)
         return vectors
 
@@ -260,11 +273,6 @@ class _Builder:
             idle_unload_seconds=settings.idle_unload_seconds,
             threads=settings.threads or None,
         )
-
-    async def _started(self, embedder: Embedder) -> Embedder:
-        await embedder.start()
-        self._stack.push_async_callback(embedder.close)
-        return embedder
 
     async def _ocr(self) -> OcrEngine:
         settings = self._settings.ocr

@@ -7,6 +7,7 @@ holds its threads' locks; asyncio's way executes the child without them.
 import asyncio
 import signal
 import socket
+from contextlib import suppress
 
 from granian.constants import Interfaces
 from granian.server.embed import Server
@@ -20,6 +21,7 @@ from perplex_mono.telemetry.logs import configure_logging
 from perplex_mono.telemetry.traces import configure_tracing
 from perplex_mono.web.local_guard import CLOSED_REASON, LocalGuard
 
+LISTEN_POLL_SECONDS = 0.02
 SERVER_STOP_SECONDS = 10.0
 SOCKETS_STOP_SECONDS = 3.0
 
@@ -41,7 +43,7 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_container(settings) as container:
+    async with open_container(settings, is_warm=False) as container:
         await _answer_until(stop, settings, container)
     logger.info("server.stopped")
 
@@ -60,7 +62,9 @@ async def _answer_until(stop: asyncio.Event, settings: Settings, container: Cont
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stop.wait())
     address = f"http://{settings.server.host}:{settings.server.port}{settings.server.base_path}"
+    await _until_listening(serving, settings.server.host, settings.server.port)
     logger.info("server.started", address=address, data_directory=str(settings.data_directory))
+    await container.warm_up()
     if LocalGuard(settings.server.host).is_closed:
         logger.warning("server.closed", reason=CLOSED_REASON)
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -74,6 +78,16 @@ async def _answer_until(stop: asyncio.Event, settings: Settings, container: Cont
     await container.hub.stop(SOCKETS_STOP_SECONDS)
     server.stop()  # type: ignore[no-untyped-call]  # granian leaves it bare
     await asyncio.wait((serving,), timeout=SERVER_STOP_SECONDS)
+
+
+async def _until_listening(serving: asyncio.Task[None], host: str, port: int) -> None:
+    """Wait until connections are taken: models are loaded behind a server that answers, not before it."""
+    while not serving.done():
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+            return
+        await asyncio.sleep(LISTEN_POLL_SECONDS)
 
 
 def _require_free_port(host: str, port: int) -> None:
