@@ -252,7 +252,7 @@ class Ledger:
             elif operation.attempt >= self._max_attempts:
                 await self._bury(session, operation)
             else:
-                pause = RETRY_SECONDS[min(operation.attempt, len(RETRY_SECONDS)) - 1]
+                pause = RETRY_SECONDS[min(max(operation.attempt, 1), len(RETRY_SECONDS)) - 1]
                 operation.state, operation.lease_until = "queued", None
                 operation.not_before = self._clock() + timedelta(seconds=pause)
                 await self.emit(session, operation, "retrying", {"in_seconds": pause, **_error_data(operation)})
