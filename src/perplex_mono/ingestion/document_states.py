@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from sqlalchemy import func, update
+from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import DocumentFailure, StaleLease
@@ -26,12 +28,14 @@ class DocumentStates:
     async def begin(self, claim: Claim, document: Document, index: SearchIndex) -> None:
         """Start an attempt, with a clean slate of chunks.
 
-        A document in flight at `max_attempts` ends of the server without a page in between is to blame: it fails, and
-        the operation goes on. Raises `DocumentFailure` then.
+        A document in flight at `max_attempts` crashes of the server without a page in between is to blame: it fails,
+        and the operation goes on, its own count of crashes reset. Raises `DocumentFailure` then.
         """
         async with self._row(claim, document) as (session, operation, row):
             row.attempts += 1
             attempts = row.attempts
+            if attempts >= self._max_attempts:
+                self._ledger.mark_checkpoint(operation)
             row.status, row.updated_at = "processing", utc_now()
             await ChunkStore.clear(session, document.id, index.id)
             await self._ledger.emit(
@@ -41,6 +45,13 @@ class DocumentStates:
             raise DocumentFailure(
                 "internal", f"The server ended {attempts - 1} times while reading the same page of it."
             )
+
+    async def forgive(self, claim: Claim) -> None:
+        """The attempt ends, but not by a crash: nothing that was in flight is to blame. Raises `StaleLease`."""
+        async with self._ledger.fenced(claim) as (session, _):
+            in_flight = (col(Document.operation_id) == claim.operation_id) & (col(Document.status) == "processing")
+            fewer = func.max(0, col(Document.attempts) - 1)
+            await session.exec(update(Document).where(in_flight).values(attempts=fewer))
 
     async def mark_opened(self, claim: Claim, document: Document, opened: Opened) -> None:
         """What the reader found out about the whole document."""

@@ -1,6 +1,7 @@
 """The `ingest` operation: every document it was given, a few at a time, each judged alone."""
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 
 from loguru import logger
@@ -52,6 +53,14 @@ class IngestHandler:
 
     async def run(self, claim: Claim) -> None:
         """Ingest until nothing of the operation is left to do, attachments found on the way included."""
+        try:
+            await self._run(claim)
+        except BaseException:
+            with suppress(StaleLease):
+                await self._states.forgive(claim)
+            raise
+
+    async def _run(self, claim: Claim) -> None:
         index = await self._active_index(claim)
         if index is None:
             await self._ledger.complete(claim, summary={"reason": "the collection was deleted"})
@@ -82,22 +91,30 @@ class IngestHandler:
         progress = DocumentProgress(meter, document.id, document.name)
         self._committer.in_flight += 1
         try:
-            await self._pipeline.ingest(Work(claim, document, index, self._splitter(index), progress))
+            await self._ingest_or_fail(Work(claim, document, index, self._splitter(index), progress))
+        except StaleLease:
+            if not await self._was_taken_back(claim, document):
+                raise
+        finally:
+            self._committer.in_flight -= 1
+            progress.finish()
+
+    async def _ingest_or_fail(self, work: Work) -> None:
+        """What is wrong with the document alone ends in its row; anything else is raised."""
+        document = work.document
+        try:
+            await self._pipeline.ingest(work)
         except DocumentFailure as failure:
             logger.info("document.failed", document_id=document.id, code=failure.code, reason=str(failure))
-            await self._states.fail(claim, document, failure)
-        except PerplexError as error:
-            if not isinstance(error, StaleLease) or not await self._was_taken_back(claim, document):
-                raise
+            await self._states.fail(work.claim, document, failure)
+        except PerplexError:
+            raise
         except (SQLAlchemyError, OSError) as error:
             raise Unavailable("storage", f"{type(error).__name__} while ingesting '{document.name}'") from error
         except Exception as error:
             logger.exception("document.broke", document_id=document.id)
             reason = f"The server could not process it ({type(error).__name__}); its log says more."
-            await self._states.fail(claim, document, DocumentFailure("internal", reason))
-        finally:
-            self._committer.in_flight -= 1
-            progress.finish()
+            await self._states.fail(work.claim, document, DocumentFailure("internal", reason))
 
     async def _was_taken_back(self, claim: Claim, document: Document) -> bool:
         """Whether only this document is no longer ours (deleted meanwhile), and the operation still is."""
