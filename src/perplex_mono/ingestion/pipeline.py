@@ -81,20 +81,21 @@ class IngestPipeline:
             await ready.put(None)
 
         producer = asyncio.create_task(produce())
+        taking: asyncio.Task[list[Page] | None] | None = None
         try:
             while True:
                 taking = asyncio.create_task(ready.get())
                 await asyncio.wait((taking, producer), return_when=asyncio.FIRST_COMPLETED)
                 if not taking.done() and producer.done() and producer.exception() is not None:
-                    taking.cancel()
                     break
                 batch = await taking
                 if batch is None:
                     break
                 yield batch
         finally:
-            if not producer.done():
-                producer.cancel()
+            if taking is not None:
+                taking.cancel()
+            producer.cancel()
             await asyncio.wait((producer,))
         producer.result()
 
