@@ -32,6 +32,7 @@ class PreparedDocument:
     index: SearchIndex
     page_count: int
     chunk_count: int
+    # done early when the waiting task was cancelled; the commit goes on for the others of its group
     committed: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -149,9 +150,11 @@ class IndexCommitter:
                 )
         except StaleLease as stale:
             await vectors.delete_documents(prepared.index.table_name, [prepared.document_id])
-            prepared.committed.set_exception(stale)
+            if not prepared.committed.done():
+                prepared.committed.set_exception(stale)
         else:
-            prepared.committed.set_result(None)
+            if not prepared.committed.done():
+                prepared.committed.set_result(None)
 
     async def _maintain(self, *, idle: bool) -> None:
         """Upkeep of the tables written to; under load only what searches suffer from."""
