@@ -1,8 +1,8 @@
 """The real application in this process: real SQLite, LanceDB and reader children; models real or stand-ins."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ import msgspec
 
 from perplex_mono.app import create_app
 from perplex_mono.container import Container, open_container
+from perplex_mono.inference.embedder import Vectors
 from perplex_mono.inference.fake_ocr import FakeOcrEngine, page_of
 from perplex_mono.inference.fakes import FakeEmbedder
+from perplex_mono.inference.ocr import OcrPage, PageRaster
 from perplex_mono.settings import Settings
 from perplex_mono.web.gate import Gate
 
@@ -35,6 +37,55 @@ def settings_for(directory: Path, **sections: Mapping[str, Any]) -> Settings:
     return msgspec.convert(tree, Settings)
 
 
+class Turnstile:
+    """Lets callers through, or holds them until it is opened; `reached` says that one waits or has passed."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+        self.reached = asyncio.Event()
+
+    def close(self) -> None:
+        """Hold whoever comes from now on."""
+        self._open.clear()
+        self.reached.clear()
+
+    def open(self) -> None:
+        """Let everyone through."""
+        self._open.set()
+
+    async def wait(self) -> None:
+        """Pass, or wait."""
+        self.reached.set()
+        await self._open.wait()
+
+
+class PausableEmbedder(FakeEmbedder):
+    """A `FakeEmbedder` whose document calls pass a turnstile first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turnstile = Turnstile()
+
+    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """As the fake does, when the turnstile lets it."""
+        await self.turnstile.wait()
+        return await super().embed_documents(texts)
+
+
+class PausableOcr(FakeOcrEngine):
+    """A `FakeOcrEngine` whose pages pass a turnstile first."""
+
+    def __init__(self, *pages: OcrPage) -> None:
+        super().__init__(*pages)
+        self.turnstile = Turnstile()
+
+    async def recognise(self, image: PageRaster) -> OcrPage:
+        """As the fake does, when the turnstile lets it."""
+        await self.turnstile.wait()
+        return await super().recognise(image)
+
+
 @dataclass
 class App:
     """An open container, the application over it, and a client of that."""
@@ -42,8 +93,8 @@ class App:
     container: Container
     application: Gate
     client: httpx.AsyncClient
-    embedder: FakeEmbedder
-    ocr: FakeOcrEngine
+    embedder: PausableEmbedder
+    ocr: PausableOcr
     data: Path
 
     async def upload(self, *files: tuple[str, bytes], collection: str = "default", **fields: str) -> dict[str, Any]:
@@ -100,6 +151,17 @@ class App:
         items: list[dict[str, Any]] = answer.json()["items"]
         return items
 
+    async def next_event(self, operation_id: str, kind: str) -> dict[str, Any]:
+        """Wait for an event of this type."""
+        async with (
+            asyncio.timeout(WAIT_SECONDS),
+            aclosing(self.container.feeds.follow("local", operation_id, after=0)) as feed,
+        ):
+            async for event in feed:
+                if event.type == kind:
+                    return {"type": event.type, "data": event.data}
+        raise AssertionError("the feed ended")
+
     async def vector_ids(self, collection: str = "default") -> dict[str, list[str]]:
         """Chunk ids by document in the collection's vector table; nothing when there is no table yet."""
         vectors = await self.container.vectors.wait()
@@ -118,7 +180,7 @@ class App:
 async def open_app(directory: Path, **sections: Mapping[str, Any]) -> AsyncIterator[App]:
     """The application with stand-in models; settings by section, as `limits={"max_pages": 3}`."""
     settings = settings_for(directory, **sections)
-    embedder, ocr = FakeEmbedder(), FakeOcrEngine(page_of(*SCANNED_TEXT))
+    embedder, ocr = PausableEmbedder(), PausableOcr(page_of(*SCANNED_TEXT))
     async with open_container(settings, embedder=embedder, ocr=ocr) as container:
         await container.vectors.wait()
         application = create_app(container)

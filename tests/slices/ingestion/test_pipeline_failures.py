@@ -1,0 +1,220 @@
+"""What goes wrong in the middle: a model that fails, documents taken away, crashes; nothing half is ever visible."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from perplex_mono.errors import DocumentFailure, Unavailable
+from perplex_mono.ingestion.document_states import DocumentStates
+from perplex_mono.ingestion.pages import Page
+from perplex_mono.library.collections import CollectionService, IndexRecipe
+from perplex_mono.library.models import Document, SearchIndex
+from perplex_mono.library.service import DocumentService, ReceivedFile
+from perplex_mono.operations.service import Claim, Ledger
+from perplex_mono.storage.blobs import BlobStore
+from perplex_mono.storage.database import Database
+from tests import documents as make
+from tests.app_client import App, open_app
+
+LONG = "\n\n".join(f"# Part {n}\n\n" + f"The stormglass of part {n} was read. " * 60 for n in range(40)).encode()
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[App]:
+    async with open_app(tmp_path) as opened:
+        yield opened
+        opened.embedder.turnstile.open()
+        opened.ocr.turnstile.open()
+
+
+async def reached(app: App, what: str) -> None:
+    turnstile = app.embedder.turnstile if what == "embedder" else app.ocr.turnstile
+    async with asyncio.timeout(30):
+        await turnstile.reached.wait()
+
+
+async def test_a_model_that_fails_midway_is_asked_again_and_nothing_half_is_seen(app: App) -> None:
+    app.embedder.turnstile.close()
+    accepted = await app.upload(("long.md", LONG), ("short.txt", b"Only a short one."))
+    await reached(app, "embedder")
+    app.embedder.error = Unavailable("embedding", "the model is being replaced")
+    app.embedder.turnstile.open()
+    assert (await app.next_event(accepted["operation_id"], "retrying"))["data"]["in_seconds"] == 2.0
+    assert await app.vector_ids() == {}
+    assert await app.names_found("stormglass short", mode="sparse") == []
+    app.embedder.error = None
+    operation = await app.settle(accepted["operation_id"])
+    assert (operation["state"], operation["failed_count"]) == ("completed", 0)
+    stored = await app.vector_ids()
+    for item in accepted["documents"]:
+        document = await app.document(item["id"])
+        assert document["status"] == "ready"
+        assert len(stored[item["id"]]) == document["chunk_count"]
+
+
+async def test_a_document_deleted_while_it_is_embedded_leaves_nothing(app: App) -> None:
+    app.embedder.turnstile.close()
+    accepted = await app.upload(("going.md", LONG), ("staying.txt", b"The barometer stays."))
+    await reached(app, "embedder")
+    going = accepted["documents"][0]["id"]
+    deleted = await app.client.delete(f"/api/v1/documents/{going}")
+    await app.settle(deleted.json()["operation_id"])
+    app.embedder.turnstile.open()
+    operation = await app.settle(accepted["operation_id"])
+    assert (operation["state"], operation["attempt"]) == ("completed", 0)
+    assert set(await app.vector_ids()) == {accepted["documents"][1]["id"]}
+    assert await app.names_found("stormglass", mode="sparse") == []
+    assert (await app.client.get(f"/api/v1/documents/{going}")).status_code == 404
+
+
+async def test_a_document_deleted_just_before_it_fails_does_not_hurt_the_others(app: App, tmp_path: Path) -> None:
+    app.ocr.turnstile.close()
+    app.embedder.turnstile.close()
+    scan = make.scanned_pdf(tmp_path / "scan.pdf", ["a scan"]).read_bytes()
+    accepted = await app.upload(("scan.pdf", scan), ("other.txt", b"The hygrometer goes on."))
+    await reached(app, "ocr")
+    await reached(app, "embedder")
+    deleted = await app.client.delete(f"/api/v1/documents/{accepted['documents'][0]['id']}")
+    await app.settle(deleted.json()["operation_id"])
+    app.ocr.fail("no models")
+    app.ocr.turnstile.open()
+    await asyncio.sleep(0.2)
+    app.embedder.turnstile.open()
+    async with asyncio.timeout(15):
+        operation = await app.settle(accepted["operation_id"])
+    assert (operation["state"], operation["failed_count"]) == ("completed", 0)
+    events = [event["type"] for event in await app.events(accepted["operation_id"])]
+    assert events.count("started") == 1, "the attempt was not lost"
+    assert (await app.document(accepted["documents"][1]["id"]))["status"] == "ready"
+
+
+async def test_a_page_that_needs_ocr_fails_with_that_reason_and_can_be_retried(app: App, tmp_path: Path) -> None:
+    scan = make.scanned_pdf(tmp_path / "scan.pdf", ["a scan"]).read_bytes()
+    status = app.ocr.status()
+    app.ocr.fail("its models are missing")
+    document, other = await app.ingest(("scan.pdf", scan), ("text.txt", b"Plain words go on."))
+    assert document["status"] == "failed"
+    assert (document["failure"]["code"], document["failure"]["retryable"]) == ("ocr_unavailable", True)
+    assert "its models are missing" in document["failure"]["message"]
+    assert other["status"] == "ready"
+    app.ocr._status = status
+    answer = await app.client.post(f"/api/v1/documents/{document['id']}/retry")
+    await app.settle(answer.json()["operation_id"])
+    assert (await app.document(document["id"]))["status"] == "ready"
+
+
+async def test_a_collection_deleted_while_it_is_filled_leaves_nothing(app: App) -> None:
+    collection = await app.new_collection("short-lived")
+    app.embedder.turnstile.close()
+    accepted = await app.upload(("going.md", LONG), collection=collection)
+    await reached(app, "embedder")
+    deleted = await app.client.delete(f"/api/v1/collections/{collection}")
+    await app.settle(deleted.json()["operation_id"])
+    app.embedder.turnstile.open()
+    assert (await app.settle(accepted["operation_id"]))["state"] == "completed"
+    assert not [path for path in (app.data / "blobs").iterdir() if path.is_file()]
+    assert (await app.client.get(f"/api/v1/collections/{collection}")).status_code == 404
+
+
+async def test_stopping_gives_the_work_back_and_the_next_start_finishes_it(tmp_path: Path) -> None:
+    async with open_app(tmp_path) as app:
+        app.embedder.turnstile.close()
+        accepted = await app.upload(("long.md", LONG))
+        await reached(app, "embedder")
+    async with open_app(tmp_path) as app:
+        operation = await app.settle(accepted["operation_id"])
+        assert operation["state"] == "completed"
+        document = await app.document(accepted["documents"][0]["id"])
+        assert document["status"] == "ready"
+        assert len((await app.vector_ids())[document["id"]]) == document["chunk_count"]
+
+
+class Crashing:
+    """An operation of two documents whose worker vanishes, again and again, while both are in flight."""
+
+    def __init__(self, database: Database, ledger: Ledger, blobs: BlobStore) -> None:
+        self.database = database
+        self.ledger = ledger
+        self.states = DocumentStates(ledger, max_attempts=3)
+        self.documents = DocumentService(database, blobs, ledger, max_name_chars=255, queue_documents=100)
+        self.blobs = blobs
+
+    async def upload(self) -> str:
+        recipe = IndexRecipe("fake", 4, "structure", 200, 30)
+        await CollectionService(self.database, self.ledger, recipe).ensure_default("local")
+        files = []
+        for number in range(2):
+            blob = self.blobs.receive(100)
+            await blob.write(b"document %d" % number)
+            await blob.finish()
+            files.append(ReceivedFile(f"{number}.txt", "text/plain", blob))
+        accepted = await self.documents.add("default", "local", files)
+        assert accepted.operation_id is not None
+        return accepted.operation_id
+
+    async def claim(self) -> Claim:
+        (claim,) = await self.ledger.claim(5)
+        return claim
+
+    async def rows(self) -> tuple[list[Document], SearchIndex]:
+        async with self.database.read() as session:
+            found = await self.documents.list_documents(
+                "default", "local", status=None, media_type=None, tag=None, limit=10, cursor=None
+            )
+            rows = [row for item in found.items if (row := await session.get(Document, item.id)) is not None]
+            collection = found.items[0].collection_id
+            view = await CollectionService(self.database, self.ledger, IndexRecipe("", 0, "", 0, 0)).get(
+                collection, "local"
+            )
+            index = await session.get(SearchIndex, view.active_index_id)
+        assert index is not None
+        return rows, index
+
+
+@pytest.fixture
+def crashing(database: Database, ledger: Ledger, tmp_path: Path) -> Crashing:
+    blobs = BlobStore(tmp_path / "blobs", reserve_bytes=0, reserve_fraction=0.0)
+    blobs.open()
+    return Crashing(database, ledger, blobs)
+
+
+async def test_a_document_in_flight_at_three_crashes_fails_and_the_operation_goes_on(crashing: Crashing) -> None:
+    operation_id = await crashing.upload()
+    for _ in range(3):
+        claim = await crashing.claim()
+        (poison, _), index = await crashing.rows()
+        await crashing.states.begin(claim, poison, index)
+        await crashing.ledger.requeue_orphans()
+    claim = await crashing.claim()
+    (poison, innocent), index = await crashing.rows()
+    with pytest.raises(DocumentFailure, match="ended 3 times") as caught:
+        await crashing.states.begin(claim, poison, index)
+    assert (caught.value.code, caught.value.retryable) == ("internal", True)
+    await crashing.states.begin(claim, innocent, index)
+    assert (await crashing.ledger.get(operation_id, "local")).state == "running"
+
+
+async def test_an_end_that_was_noticed_is_not_counted_as_a_crash(crashing: Crashing) -> None:
+    await crashing.upload()
+    for _ in range(6):
+        claim = await crashing.claim()
+        (document, _), index = await crashing.rows()
+        await crashing.states.begin(claim, document, index)
+        await crashing.states.forgive(claim)
+        await crashing.ledger.release(claim)
+    (document, _), _ = await crashing.rows()
+    assert document.attempts == 0
+
+
+async def test_a_page_that_was_kept_starts_the_count_anew(crashing: Crashing) -> None:
+    await crashing.upload()
+    for number in range(1, 6):
+        claim = await crashing.claim()
+        (document, _), index = await crashing.rows()
+        await crashing.states.begin(claim, document, index)
+        await crashing.states.checkpoint_pages(claim, document, [Page(number=number, text="kept")])
+        await crashing.ledger.requeue_orphans()
+    (document, _), _ = await crashing.rows()
+    assert document.attempts == 0
