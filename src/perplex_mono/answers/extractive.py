@@ -13,6 +13,8 @@ from perplex_mono.search.schemas import Hit
 
 MIN_SENTENCE_CHARS = 20
 MAX_SENTENCE_CHARS = 600
+MIN_WORD_SHARE = 0.75
+SENTENCE_ENDS = frozenset(".!?…。！？।؟")
 SCORED_SENTENCES = 24
 MIN_SUPPORT = 0.30
 SUPPORT_OF_BEST = 0.75
@@ -70,13 +72,21 @@ def _candidates(hits: Sequence[Hit], terms: set[str]) -> list[tuple[Hit, int, in
     for hit in hits:
         for start, end in split_sentences(hit.text):
             text = hit.text[start:end]
-            if not MIN_SENTENCE_CHARS <= len(text) <= MAX_SENTENCE_CHARS or text in seen:
+            if text in seen or not reads_as_sentence(text):
                 continue
             seen.add(text)
             words = {text[mark.start : mark.end].lower() for mark in find_highlights(text, terms)}
             found.append((hit, start, end, min(1.0, len(words) / max(1, len(terms)))))
     ranked = sorted(range(len(found)), key=lambda at: (-found[at][3], at))
     return [found[at] for at in sorted(ranked[:SCORED_SENTENCES])]
+
+
+def reads_as_sentence(text: str) -> bool:
+    """Whether the piece is worth quoting: no heading, reference, address or row of figures."""
+    if not MIN_SENTENCE_CHARS <= len(text) <= MAX_SENTENCE_CHARS or "://" in text or text.startswith("|"):
+        return False
+    words = sum(character.isalpha() or character.isspace() for character in text)
+    return words >= MIN_WORD_SHARE * len(text) and text.rstrip("\"'”’»)]」』")[-1:] in SENTENCE_ENDS
 
 
 def _choose(
