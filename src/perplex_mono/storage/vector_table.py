@@ -16,6 +16,7 @@ import lancedb
 import numpy as np
 from lancedb import AsyncConnection, AsyncTable
 from lancedb.expr import Expr, col
+from lancedb.query import MatchQuery
 from loguru import logger
 from numpy.typing import NDArray
 
@@ -88,7 +89,9 @@ class VectorTable:
         """Best chunks by BM25 for any word of the query, best first; the text is words only, never query syntax."""
         if limit < 1 or not query_text.strip() or (document_ids is not None and not document_ids):
             return []
-        query = self._table.query().nearest_to_text(query_text, columns=["text"]).limit(limit)
+        # Handed over as bare text, a query between double quotes would become a phrase search, which needs positions.
+        words = MatchQuery(query_text, "text")  # type: ignore[call-arg]  # pydantic defaults, which mypy cannot see
+        query = self._table.query().nearest_to_text(words).limit(limit)
         if document_ids is not None:
             query = query.where(_of_documents(document_ids))
         found = await query.select(["id", "document_id", "_score"]).to_arrow()
