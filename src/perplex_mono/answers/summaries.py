@@ -51,6 +51,7 @@ class SummaryService:
     ) -> tuple[list[Chunk], "np.ndarray[tuple[int, int], np.dtype[np.float32]]"]:
         query = (
             select(Chunk, StoredEmbedding.vector)
+            .select_from(Chunk)
             .join(Collection, col(Collection.id) == document.collection_id)
             .join(SearchIndex, col(SearchIndex.id) == col(Collection.active_index_id))
             .join(
