@@ -4,10 +4,13 @@ from typing import Annotated
 
 from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, PathParameter, QueryParameter
 
 from perplex_mono.ingestion.schemas import ChunkPreviewRequest, ChunkPreviewView, PageView, TextView
 from perplex_mono.ingestion.service import ReadingService
+
+MAX_PAGE_NUMBER = 2**31 - 1
+PageNumber = Annotated[int, PathParameter(ge=1, le=MAX_PAGE_NUMBER, description="From 1")]
 
 
 class ReadingController(Controller):
@@ -22,7 +25,7 @@ class ReadingController(Controller):
         document_id: FromPath[str],
         reading: NamedDependency[ReadingService],
         owner_id: NamedDependency[str],
-        page: Annotated[int, QueryParameter(ge=1, description="The page to begin with")] = 1,
+        page: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE_NUMBER, description="The page to begin with")] = 1,
     ) -> TextView:
         """The text, page by page."""
         return await reading.text(document_id, owner_id, first_page=page)
@@ -31,7 +34,7 @@ class ReadingController(Controller):
     async def get_page(
         self,
         document_id: FromPath[str],
-        number: FromPath[int],
+        number: PageNumber,
         reading: NamedDependency[ReadingService],
         owner_id: NamedDependency[str],
     ) -> PageView:
@@ -42,7 +45,7 @@ class ReadingController(Controller):
     async def get_page_image(
         self,
         document_id: FromPath[str],
-        number: FromPath[int],
+        number: PageNumber,
         reading: NamedDependency[ReadingService],
         owner_id: NamedDependency[str],
         highlight: Annotated[str | None, QueryParameter(description="A chunk id whose place is marked")] = None,

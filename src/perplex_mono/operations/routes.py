@@ -15,6 +15,7 @@ from perplex_mono.web.paging import Cursor, PageLimit
 from perplex_mono.web.sockets import CLOSE_NOT_FOUND, Socket, SocketHub
 
 EVENT_PAGE = 1000
+MAX_SEQ = 2**63 - 1
 
 
 class OperationController(Controller):
@@ -54,7 +55,7 @@ class OperationController(Controller):
         operation_id: FromPath[str],
         ledger: NamedDependency[Ledger],
         owner_id: NamedDependency[str],
-        after: Annotated[int, QueryParameter(ge=0, description="Only events with a greater number")] = 0,
+        after: Annotated[int, QueryParameter(ge=0, le=MAX_SEQ, description="Only events with a greater number")] = 0,
         limit: Annotated[int, QueryParameter(ge=1, le=EVENT_PAGE)] = EVENT_PAGE,
     ) -> EventPage:
         """The events past `after`."""

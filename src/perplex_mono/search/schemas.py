@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+ZonedTime = Annotated[datetime, Meta(tz=True)]
 SearchMode = Literal["hybrid", "dense", "sparse"]
 
 
@@ -15,8 +16,8 @@ class SearchFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     document_ids: Annotated[list[str], Meta(max_length=1000)] | None = None
     media_types: Annotated[list[str], Meta(max_length=100)] | None = None
     tags: Annotated[list[str], Meta(max_length=100)] | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
+    created_after: ZonedTime | None = None
+    created_before: ZonedTime | None = None
 
 
 class SearchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from perplex_mono.errors import InvalidInput, NotFound, Unavailable
@@ -139,6 +140,8 @@ class SearchService:
             raise InvalidInput("The query is empty.")
         if request.limit > options.max_limit:
             raise InvalidInput(f"'limit' is {request.limit}; at most {options.max_limit} (limits.max_k).")
+        for name in ("created_after", "created_before"):
+            _require_utc(name, getattr(request.filters, name, None))
 
     async def _targets(self, request: SearchRequest, owner_id: str) -> list[_Target]:
         keys = list(dict.fromkeys(request.collection_ids or [DEFAULT_COLLECTION_NAME]))
@@ -265,6 +268,15 @@ def _hit(
         scores=scores if ranks else None,
         ranks=Ranks(dense=ranks[0].get(key), sparse=ranks[1].get(key)) if ranks else None,
     )
+
+
+def _require_utc(name: str, time: datetime | None) -> None:
+    """The first and last days of the calendar lie outside it in some zones."""
+    try:
+        if time is not None:
+            time.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidInput(f"'{name}' is outside the calendar: {error}.") from error
 
 
 async def _or_none(search: Coroutine[Any, Any, list[VectorHit]]) -> list[VectorHit]:
