@@ -9,9 +9,12 @@ from msgspec import Meta
 from perplex_mono.errors import RETRYABLE_FAILURES
 from perplex_mono.library.models import Collection, Document
 
-CollectionName = Annotated[str, Meta(min_length=1, max_length=255)]
-Tag = Annotated[str, Meta(min_length=1, max_length=100)]
+# Some visible character, and none that controls the terminal or the direction of writing.
+SHOWABLE = r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+$"
+CollectionName = Annotated[str, Meta(min_length=1, max_length=255, pattern=SHOWABLE)]
+Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=SHOWABLE)]
 Tags = Annotated[list[Tag], Meta(max_length=100)]
+Metadata = Annotated[dict[str, Any], Meta(max_length=100)]
 
 
 class NewCollection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,7 +91,7 @@ class DocumentChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Annotated[str, Meta(min_length=1, max_length=255)] | msgspec.UnsetType = msgspec.UNSET
     tags: Tags | msgspec.UnsetType = msgspec.UNSET
-    metadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    metadata: Metadata | msgspec.UnsetType = msgspec.UNSET
 
 
 class UploadedDocument(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from perplex_mono.errors import Conflict, DataCorrupt, Overloaded
+from perplex_mono.errors import Conflict, DataCorrupt, Overloaded, TooLarge
 from perplex_mono.library.models import Collection, Document
 from perplex_mono.library.repository import CollectionRepository, DocumentRepository
 from perplex_mono.library.schemas import (
@@ -29,6 +29,7 @@ from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import utc_now
 from perplex_mono.telemetry.failpoints import failpoint
 
+MAX_METADATA_BYTES = 64 * 1024
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -139,6 +140,7 @@ class DocumentService:
             if changes.tags is not msgspec.UNSET:
                 document.tags = list(changes.tags)
             if changes.metadata is not msgspec.UNSET:
+                _require_small(changes.metadata)
                 document.meta = dict(changes.metadata)
             document.updated_at = utc_now()
         return document_view(document)
@@ -221,13 +223,21 @@ class DocumentService:
 def clean_name(name: str, max_chars: int) -> str:
     """A name fit to show: no folders, control or direction characters; shortened in the middle, extension kept."""
     name = unicodedata.normalize("NFC", name.replace("\\", "/")).rsplit("/", 1)[-1]
-    name = _UNPRINTABLE.sub("", name).strip() or "unnamed"
+    name = _UNPRINTABLE.sub("", name).strip()
+    if not name.strip("."):
+        return "unnamed"
     if len(name) <= max_chars:
         return name
     stem, dot, extension = name.rpartition(".")
     if not dot or len(extension) > 10:
         return name[: max_chars - 1] + "…"
     return stem[: max_chars - len(extension) - 2] + "…." + extension
+
+
+def _require_small(metadata: Mapping[str, Any]) -> None:
+    size = len(msgspec.json.encode(metadata))
+    if size > MAX_METADATA_BYTES:
+        raise TooLarge(f"The metadata has {size} bytes; at most {MAX_METADATA_BYTES} are taken.")
 
 
 def _requeue(document: Document, operation_id: str) -> None:

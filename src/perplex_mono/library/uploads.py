@@ -1,6 +1,5 @@
 """Multipart uploads: each file goes to disk while it is hashed, never whole into memory, and stops at its limit."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,14 +10,15 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 
 from perplex_mono.errors import InvalidInput, TooLarge
 from perplex_mono.library.media_types import sniff
-from perplex_mono.library.schemas import Tags
+from perplex_mono.library.schemas import Metadata, Tags
 from perplex_mono.library.service import ReceivedFile
 from perplex_mono.storage.blobs import BlobStore, IncomingBlob
+from perplex_mono.web.json_depth import is_too_deep
 
 FILE_FIELD = "files"
 MAX_FIELD_BYTES = 64 * 1024
 MAX_OTHER_FIELDS = 20
-MAX_METADATA_KEYS = 100
+MAX_METADATA_DEPTH = 64
 
 
 @dataclass
@@ -83,7 +83,7 @@ class _Collector:
                         segment = await self._take(segment, item)
                 parser.parse(b"")
         except ParserLimitReached as error:
-            raise TooLarge(f"At most {self._max_files} files go into one request: {error}") from error
+            raise TooLarge(f"The form has too many parts, or too much in their headers: {error}.") from error
         except MultipartError as error:
             raise InvalidInput(f"The body is not a complete multipart form: {error}") from error
 
@@ -132,24 +132,24 @@ class _Collector:
         elif segment.name == "tags":
             self.form.tags.extend(_tags(self._value))
         elif segment.name == "metadata":
-            self.form.metadata = _metadata(self._value)
+            self.form.metadata = await _metadata(self._value)
 
 
 def _tags(value: bytearray) -> list[str]:
     """A JSON list, or words between commas."""
     text = value.decode("utf-8", errors="replace").strip()
     try:
-        parsed = json.loads(text) if text.startswith("[") else [tag.strip() for tag in text.split(",") if tag.strip()]
-        return msgspec.convert(parsed, Tags)
+        if text.startswith("["):
+            return msgspec.json.decode(text, type=Tags)
+        return msgspec.convert([tag.strip() for tag in text.split(",") if tag.strip()], Tags)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"'tags' must be a JSON list of strings, or words between commas: {error}") from error
 
 
-def _metadata(value: bytearray) -> dict[str, Any]:
+async def _metadata(value: bytearray) -> dict[str, Any]:
+    if await is_too_deep(bytes(value), MAX_METADATA_DEPTH):
+        raise InvalidInput(f"'metadata' is nested more than {MAX_METADATA_DEPTH} levels deep.")
     try:
-        parsed = msgspec.json.decode(bytes(value), type=dict[str, Any])
+        return msgspec.json.decode(bytes(value), type=Metadata)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"'metadata' must be a JSON object: {error}") from error
-    if len(parsed) > MAX_METADATA_KEYS:
-        raise InvalidInput(f"'metadata' has {len(parsed)} keys; at most {MAX_METADATA_KEYS} are taken.")
-    return parsed
+        raise InvalidInput(f"'metadata' must be a JSON object of at most 100 keys: {error}") from error
