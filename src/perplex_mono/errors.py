@@ -3,6 +3,7 @@
 PerplexError
 ├── ConfigurationError          a setting is wrong; the message names it and what would be right
 ├── InvalidInput                the caller sent something we cannot use
+├── Incomplete                  the caller went silent or away before its request was whole
 ├── NotFound                    no such object, or not the caller's
 ├── Conflict                    the object's state does not allow this
 ├── TooLarge                    a size or count limit was passed
@@ -42,6 +43,10 @@ class ConfigurationError(PerplexError):
 
 class InvalidInput(PerplexError):
     """The request is malformed or contradicts itself."""
+
+
+class Incomplete(PerplexError):
+    """The caller stopped sending in the middle of its request."""
 
 
 class NotFound(PerplexError):

@@ -7,19 +7,20 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
 from loguru import logger
 from opentelemetry.trace import SpanKind
 
+from perplex_mono.errors import Incomplete, InvalidInput, PerplexError, TooLarge
 from perplex_mono.telemetry.logs import request_id_var
 from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.traces import span
 from perplex_mono.web.json_depth import is_too_deep
 from perplex_mono.web.local_guard import OPEN_PATHS, LocalGuard
-from perplex_mono.web.problems import MEDIA_TYPE, encode, problem
+from perplex_mono.web.problems import MEDIA_TYPE, Problem, encode, problem, problem_of
 from perplex_mono.web.rate_limit import RateLimiter
 from perplex_mono.web.sockets import CLOSE_ORIGIN
 
@@ -46,10 +47,6 @@ class GateLimits(msgspec.Struct, frozen=True):
     max_json_depth: int
 
 
-class _BodyStalled(Exception):
-    """The client stopped sending in the middle of its body."""
-
-
 class Gate:
     """Wraps the application."""
 
@@ -72,7 +69,7 @@ class Gate:
             await self._app(scope, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reason = self._guard.refusal(scope["path"], dict(scope["headers"]))
+        reason = self._guard.refusal(scope["path"], _joined(scope["headers"]))
         if reason is None:
             request_id_var.set(uuid.uuid4().hex)
             await self._app(scope, receive, send)
@@ -82,10 +79,13 @@ class Gate:
         await send({"type": "websocket.close", "code": CLOSE_ORIGIN, "reason": reason[:100]})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
+        headers = _joined(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        exchange = _Exchange(scope, send, request_id)
+        exchange = _Exchange(send, request_id)
+        if scope["method"] == "HEAD":
+            # The server leaves out the body of the answer, so asking for it as GET is all there is to do.
+            scope = {**scope, "method": "GET"}
         if scope["path"] in OPEN_PATHS and self._guard.refusal(scope["path"], headers) is None:
             await self._app(scope, receive, exchange.send)
             return
@@ -105,31 +105,23 @@ class Gate:
     ) -> None:
         refusal = self._guard.refusal(scope["path"], headers)
         if refusal is not None:
-            await exchange.refuse(403, "forbidden", "Refused", refusal)
+            await exchange.refuse(problem(403, "forbidden", "Refused", refusal, scope["path"]))
             return
         caller = str((scope.get("client") or ("",))[0]) if self._guard.is_closed else "local"
         wait = self._limiter.wait_seconds(caller)
         if wait > 0:
             retry = (b"retry-after", str(max(1, round(wait))).encode())
-            await exchange.refuse(429, "rate-limited", "Too many requests", "Try again later.", [retry])
+            answer = problem(429, "rate-limited", "Too many requests", "Try again later.", scope["path"])
+            await exchange.refuse(answer, [retry])
             return
         body = _Body(receive, self._limits.body_idle_seconds)
         try:
-            if headers.get(b"content-type", b"").startswith(b"application/json"):
-                problem_text = await body.buffer_json(self._limits.max_json_bytes, self._limits.max_json_depth)
-                if problem_text is not None:
-                    status, slug = (413, "too-large") if "larger" in problem_text else (400, "invalid-input")
-                    await exchange.refuse(status, slug, "The request cannot be used", problem_text)
-                    return
+            if _may_be_json(headers):
+                await body.buffer_json(_length(headers), self._limits.max_json_bytes, self._limits.max_json_depth)
             await self._app(scope, body.receive, exchange.send)
-        except _BodyStalled:
+        except PerplexError as error:
             if not exchange.is_started:
-                detail = (
-                    f"No more of the body arrived for {self._limits.body_idle_seconds} s (limits.body_idle_seconds)."
-                )
-                await exchange.refuse(
-                    408, "body-timeout", "The body stopped arriving", detail, [(b"connection", b"close")]
-                )
+                await exchange.refuse(problem_of(error, scope["path"]))
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         handler = scope.get("path_template") or "unmatched"
@@ -147,8 +139,7 @@ class Gate:
 class _Exchange:
     """The answer of one request: adds our headers, remembers the status."""
 
-    def __init__(self, scope: Scope, send: Send, request_id: str) -> None:
-        self._scope = scope
+    def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self._extra = [(b"x-request-id", request_id.encode()), *_SECURITY_HEADERS]
         self.status = 0
@@ -160,16 +151,15 @@ class _Exchange:
             self.is_started = True
             self.status = message["status"]
             present = {name.lower() for name, _ in message["headers"]}
-            message["headers"] = [*message["headers"], *(pair for pair in self._extra if pair[0] not in present)]
+            ours = [*self._extra, (b"connection", b"close")] if self.status == 408 else self._extra
+            message["headers"] = [*message["headers"], *(pair for pair in ours if pair[0] not in present)]
         await self._send(message)
 
-    async def refuse(
-        self, status: int, slug: str, title: str, detail: str, headers: list[tuple[bytes, bytes]] | None = None
-    ) -> None:
+    async def refuse(self, answer: Problem, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Answer with a problem instead of calling the application."""
-        body = encode(problem(status, slug, title, detail, self._scope["path"]))
-        start = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode()), *(headers or [])]
-        await self.send({"type": "http.response.start", "status": status, "headers": start})
+        body = encode(answer)
+        start = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode()), *headers]
+        await self.send({"type": "http.response.start", "status": answer.status, "headers": start})
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
 
@@ -183,7 +173,7 @@ class _Body:
         self._is_complete = False
 
     async def receive(self) -> Message:
-        """The next message. Raises `_BodyStalled` when the client goes silent in the middle."""
+        """The next message. Raises `Incomplete` when the client goes silent or away in the middle."""
         if self._buffered is not None:
             message, self._buffered = self._buffered, None
             return message
@@ -193,25 +183,45 @@ class _Body:
             async with asyncio.timeout(self._idle_seconds):
                 message = await self._receive()
         except TimeoutError:
-            raise _BodyStalled from None
-        self._is_complete = message["type"] != "http.request" or not message.get("more_body", False)
+            waited = f"No more of the body arrived for {self._idle_seconds} s (limits.body_idle_seconds)."
+            raise Incomplete(waited) from None
+        if message["type"] != "http.request":
+            raise Incomplete("The client went away in the middle of its request.")
+        self._is_complete = not message.get("more_body", False)
         return message
 
-    async def buffer_json(self, max_bytes: int, max_depth: int) -> str | None:
-        """Read a JSON body whole; what is wrong with it, or None when the application may have it."""
-        parts: list[bytes] = []
-        size = 0
+    async def buffer_json(self, length: int, max_bytes: int, max_depth: int) -> None:
+        """Read the body whole before the application may have it.
+
+        Raises `TooLarge` past `max_bytes` (an announced `length` counts before the first byte) and `InvalidInput` for
+        brackets nested past `max_depth`.
+        """
+        body = bytearray()
         while not self._is_complete:
-            message = await self.receive()
-            if message["type"] != "http.request":
-                self._buffered = message
-                return None
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > max_bytes:
-                return f"The JSON body is larger than {max_bytes} bytes (limits.max_json_bytes)."
-        body = b"".join(parts)
-        if await is_too_deep(body, max_depth):
-            return f"The JSON is nested more than {max_depth} levels deep (limits.max_json_depth)."
-        self._buffered = {"type": "http.request", "body": body, "more_body": False}
-        return None
+            if length <= max_bytes:
+                body += (await self.receive()).get("body", b"")
+            if max(len(body), length) > max_bytes:
+                raise TooLarge(f"The body is larger than {max_bytes} bytes (limits.max_json_bytes).")
+        if await is_too_deep(bytes(body), max_depth):
+            raise InvalidInput(f"The JSON is nested more than {max_depth} levels deep (limits.max_json_depth).")
+        self._buffered = {"type": "http.request", "body": bytes(body), "more_body": False}
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by name; repeated ones become one list between commas, so that no reader may pick the one it likes."""
+    joined: dict[bytes, bytes] = {}
+    for name, value in headers:
+        joined[name] = joined[name] + b", " + value if name in joined else value
+    return joined
+
+
+def _may_be_json(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether there is a body that is not a form: handlers read those as JSON whatever they are declared to be."""
+    has_body = b"content-length" in headers or b"transfer-encoding" in headers
+    return has_body and not headers.get(b"content-type", b"").lower().startswith(b"multipart/")
+
+
+def _length(headers: Mapping[bytes, bytes]) -> int:
+    """The announced length of the body; 0 when there is none."""
+    value = headers.get(b"content-length", b"")
+    return int(value) if value.isdigit() else 0

@@ -55,6 +55,8 @@ class LocalGuard:
 
 
 def _host_name(host: str) -> str:
+    if "@" in host:
+        return ""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

@@ -12,6 +12,7 @@ from perplex_mono.errors import (
     Conflict,
     DataCorrupt,
     DocumentFailure,
+    Incomplete,
     InvalidInput,
     NotFound,
     Overloaded,
@@ -29,6 +30,7 @@ MEDIA_TYPE = "application/problem+json"
 _KINDS: list[tuple[type[PerplexError], int, str, str]] = [
     (InvalidInput, 400, "invalid-input", "The request cannot be used"),
     (ConfigurationError, 400, "invalid-input", "The request cannot be used"),
+    (Incomplete, 408, "body-timeout", "The body stopped arriving"),
     (NotFound, 404, "not-found", "Not found"),
     (Conflict, 409, "conflict", "The state does not allow this"),
     (StaleLease, 409, "conflict", "The state does not allow this"),
@@ -79,17 +81,22 @@ def problem(
     )
 
 
+def problem_of(error: PerplexError, path: str) -> Problem:
+    """The problem that one of our own errors becomes."""
+    status, slug, title = next(
+        (row[1:] for row in _KINDS if isinstance(error, row[0])), (500, "internal", "Internal error")
+    )
+    return problem(status, slug, title, str(error), path)
+
+
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """The answer for any exception a handler raised."""
     headers: dict[str, str] = {}
     path = request.url.path
     if isinstance(error, PerplexError):
-        status, slug, title = next(
-            (row[1:] for row in _KINDS if isinstance(error, row[0])), (500, "internal", "Internal error")
-        )
         if isinstance(error, Overloaded):
             headers["Retry-After"] = str(error.retry_after_seconds)
-        body = problem(status, slug, title, str(error), path)
+        body = problem_of(error, path)
     elif isinstance(error, HTTPException) and error.status_code < 500:
         slug = _STATUS_SLUGS.get(error.status_code, "invalid-input")
         headers.update(error.headers or {})
