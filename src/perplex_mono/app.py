@@ -23,6 +23,7 @@ from perplex_mono.web.health import HEALTH_ROUTES
 from perplex_mono.web.local_guard import LocalGuard
 from perplex_mono.web.problems import on_error
 from perplex_mono.web.rate_limit import RateLimiter
+from perplex_mono.web.reference_page import ReferencePage
 
 ROUTES: Sequence[ControllerRouterHandler] = (
     *HEALTH_ROUTES,
@@ -61,7 +62,9 @@ def create_app(container: Container) -> Gate:
         path=settings.server.base_path or None,
         dependencies=_dependencies(container),
         exception_handlers={PerplexError: on_error, HTTPException: on_error, Exception: on_error},
-        openapi_config=OpenAPIConfig(title="perplex-mono", version=__version__, path="/schema"),
+        openapi_config=OpenAPIConfig(
+            title="perplex-mono", version=__version__, path="/schema", render_plugins=[ReferencePage()]
+        ),
         request_max_body_size=limits.max_json_bytes,
     )
     guard = LocalGuard(settings.server.host)
