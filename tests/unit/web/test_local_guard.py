@@ -1,0 +1,126 @@
+"""Local mode: this machine's own user and nobody else; bound elsewhere, closed."""
+
+import pytest
+
+from perplex_mono.web.local_guard import LocalGuard, is_loopback
+
+Headers = dict[bytes, bytes]
+
+
+def refusal(host: str | None, **headers: str) -> str | None:
+    raw: Headers = {} if host is None else {b"host": host.encode("latin-1")}
+    raw |= {name.replace("_", "-").encode(): value.encode("latin-1") for name, value in headers.items()}
+    return LocalGuard("127.0.0.1").refusal("/api/v1/collections", raw)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost:8080",
+        "LOCALHOST:8080",
+        "127.0.0.1",
+        "127.0.0.1:8080",
+        "127.8.9.1:1",
+        "[::1]",
+        "[::1]:80",
+    ],
+)
+def test_names_of_this_machine_pass(host: str) -> None:
+    assert refusal(host) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "",
+        ":8080",
+        "example.org",
+        "localhost.example.org",
+        "127.0.0.1.nip.io",
+        "127.0.0.1.example.org:8080",
+        "notlocalhost",
+        "localhost.",
+        "192.168.1.5:8080",
+        "0.0.0.0:8080",
+        "[::]:8080",
+        "[fe80::1]:8080",
+        "[2001:db8::1]",
+        "2130706433",
+        "0x7f000001",
+        "127.1",
+        "[::1",
+        "[127.0.0.1.example.org]",
+        "lo\xe7alhost",
+    ],
+)
+def test_any_other_name_is_refused(host: str | None) -> None:
+    reason = refusal(host)
+    assert reason is not None
+    assert "localhost" in reason
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("localhost:8080", "http://localhost:8080"),
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("LocalHost:8080", "http://LOCALHOST:8080"),
+        ("localhost", "https://localhost"),
+    ],
+)
+def test_our_own_pages_pass(host: str, origin: str) -> None:
+    assert refusal(host, origin=origin) is None
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://example.org",
+        "http://localhost:3000",
+        "http://localhost",
+        "http://127.0.0.1:8080",
+        "http://localhost:8080.example.org",
+        "http://localhost:80801",
+        "http://localhost:8080/",
+        "http://x@localhost:8080",
+        "ws://localhost:8080",
+        "file://",
+        "null",
+        "",
+    ],
+)
+def test_pages_of_other_sites_are_refused(origin: str) -> None:
+    reason = refusal("localhost:8080", origin=origin)
+    assert reason is not None
+    assert "another web site" in reason
+
+
+@pytest.mark.parametrize(
+    "header", ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-anything"]
+)
+def test_forwarded_requests_are_refused(header: str) -> None:
+    reason = refusal("localhost", **{header: "for=127.0.0.1"})
+    assert reason is not None
+    assert "forwarded" in reason
+
+
+@pytest.mark.parametrize("bound", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
+def test_bound_elsewhere_nothing_but_health_answers(bound: str) -> None:
+    guard = LocalGuard(bound)
+    assert guard.is_closed
+    headers = {b"host": b"localhost:8080"}
+    assert guard.refusal("/health", headers) is None
+    assert guard.refusal("/ready", {b"host": b"example.org"}) is None
+    for path in ("/", "/api/v1/collections", "/metrics", "/schema/openapi.json", "/ws/operations", "/health/"):
+        assert guard.refusal(path, headers) is not None
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("[::1]", True), ("Localhost", True), ("0.0.0.0", False)],
+)
+def test_loopback_addresses(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
