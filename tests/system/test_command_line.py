@@ -147,9 +147,8 @@ def test_ask_prints_the_answer_and_its_citations(
     assert done.returncode == 0
     assert done.stdout.startswith("Roses are pruned in March, before the buds open. [1]\n")
     assert "[1] garden.md, section 1\n    “Roses are pruned in March, before the buds open.”\n" in done.stdout
-    answer = commands.json("ask", "When are roses pruned?")
-    assert answer["citations"][0]["document_name"] == "garden.md"
-    assert answer["state"] == "complete"
+    answer = commands.json("ask", "Where was the lens ground?")
+    assert [citation["document_name"] for citation in answer["citations"]] == ["lighthouse.pdf"]
 
 
 def test_nothing_found_is_said(commands: CommandLine, library: subprocess.CompletedProcess[str]) -> None:
@@ -202,7 +201,7 @@ def test_many_files_go_in_several_requests(commands: CommandLine, server: Server
 
 
 def test_interrupted_the_server_goes_on(commands: CommandLine, server: ServerProcess) -> None:
-    scanned_pdf(commands.directory / "scan.pdf", [f"Scanned page {number}\nof the harbour log" for number in range(4)])
+    scanned_pdf(commands.directory / "scan.pdf", [f"Scanned page {number}\nof the harbour log" for number in range(3)])
     process = commands.start("ingest", "scan.pdf", PYTHONUNBUFFERED="1")
     try:
         deadline = time.monotonic() + 60
@@ -216,9 +215,30 @@ def test_interrupted_the_server_goes_on(commands: CommandLine, server: ServerPro
     assert (process.returncode, out) == (130, "")
     assert "1 of 1 files were handed over and are kept.\nThe server goes on" in err
     operation_id = err.strip().split()[-1]
-    followed = commands.run("operations", "--follow", operation_id)
-    assert followed.returncode == 0, followed.stdout + followed.stderr
-    assert "ready   scan.pdf (4 pages" in followed.stdout
+    _follow_through_a_crash(commands, server, operation_id)
+
+
+def _follow_through_a_crash(commands: CommandLine, server: ServerProcess, operation_id: str) -> None:
+    """Whoever follows when the server is killed sees the rest after its restart, each event once."""
+    process = commands.start("operations", "--follow", operation_id, "--json", PYTHONUNBUFFERED="1")
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        server.kill()
+        server.start()
+        rest, err = process.communicate(timeout=COMMAND_SECONDS)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    events = [json.loads(line) for line in [first, *rest.splitlines()]]
+    numbers = [event["seq"] for event in events]
+    assert numbers == sorted(set(numbers))
+    assert sorted(page for event in events if event["type"] == "page_done" for page in event["data"]["pages"]) == [
+        1,
+        2,
+        3,
+    ]
+    assert events[-1]["type"] == "completed"
 
 
 def test_without_waiting_the_work_goes_on_behind(commands: CommandLine, server: ServerProcess) -> None:
@@ -238,9 +258,6 @@ def test_a_second_server_says_in_a_line_why_it_cannot_start(commands: CommandLin
     same_port = commands.run("serve")
     assert same_port.returncode == 2
     assert same_port.stderr.splitlines()[-1].startswith(f"error: Nothing can listen on 127.0.0.1:{server.port}")
-    same_data = commands.run("serve", "--port", str(free_port()))
-    assert same_data.returncode == 1
-    assert f"is in use by another process (pid {server.pid})" in same_data.stderr.splitlines()[-1]
 
 
 def test_a_locked_data_directory_is_a_clear_error(commands: CommandLine, server: ServerProcess) -> None:
@@ -261,9 +278,6 @@ def test_without_a_server_the_data_directory_is_used(tmp_path: Path) -> None:
     ingested = commands.run("ingest", "garden.md", "empty.txt")
     assert ingested.returncode == 1, ingested.stderr
     assert "1 ready, 1 failed" in ingested.stdout
-    found = commands.json("search", "when to prune roses")
-    assert found["mode_used"] == "hybrid"
-    assert [hit["document"]["name"] for hit in found["hits"]] == ["garden.md"]
-    assert "Roses are pruned in March" in commands.run("ask", "When are roses pruned?").stdout
-    operations = commands.json("operations")["items"]
-    assert [operation["failed_count"] for operation in operations] == [1]
+    done = commands.run("ask", "When are roses pruned?")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Roses are pruned in March, before the buds open. [1]\n\n[1] garden.md, section 1\n")

@@ -12,7 +12,7 @@ from perplex_mono.cli.following import follow
 from perplex_mono.cli.ingest_report import IngestReport, show_report
 from perplex_mono.cli.progress_bar import ProgressBar
 from perplex_mono.cli.terminal import notices
-from perplex_mono.cli.uploading import Upload, Uploader
+from perplex_mono.cli.uploading import Upload, Uploader, file_size
 from perplex_mono.errors import InvalidInput, NotFound, Overloaded, PerplexError
 from perplex_mono.library.schemas import DocumentView
 from perplex_mono.settings import LimitSettings, Settings
@@ -75,7 +75,7 @@ class _Ingest:
         )
         try:
             with bar:
-                bar.begin_upload(sum(path.stat().st_size for path in self._selection.files if path.exists()))
+                bar.begin_upload(sum(map(file_size, self._selection.files)))
                 upload = await uploader.upload(self._selection.files)
                 return await self._finish(upload, bar)
         except (PerplexError, asyncio.CancelledError):

@@ -125,7 +125,7 @@ def batches(paths: Sequence[Path], max_files: int, max_bytes: int) -> Iterator[l
     batch: list[Path] = []
     size = 0
     for path in paths:
-        file_bytes = _size(path)
+        file_bytes = file_size(path)
         if batch and (len(batch) == max_files or size + file_bytes > max_bytes):
             yield batch
             batch, size = [], 0
@@ -135,7 +135,8 @@ def batches(paths: Sequence[Path], max_files: int, max_bytes: int) -> Iterator[l
         yield batch
 
 
-def _size(path: Path) -> int:
+def file_size(path: Path) -> int:
+    """Bytes; 0 for a file that went away, which is reported when it is opened."""
     try:
         return path.stat().st_size
     except OSError:
