@@ -9,7 +9,8 @@ import signal
 import socket
 from contextlib import suppress
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from loguru import logger
 
@@ -22,6 +23,8 @@ from perplex_mono.telemetry.traces import configure_tracing
 from perplex_mono.web.local_guard import CLOSED_REASON, LocalGuard
 
 LISTEN_POLL_SECONDS = 0.02
+# Connections that never finish their headers hold a place until this is over; idle ones are closed by it too.
+HEADERS_MILLISECONDS = 10_000
 SERVER_STOP_SECONDS = 10.0
 SOCKETS_STOP_SECONDS = 3.0
 
@@ -54,6 +57,8 @@ async def _answer_until(stop: asyncio.Event, settings: Settings, container: Cont
         address=settings.server.host,
         port=settings.server.port,
         interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADERS_MILLISECONDS),
         backlog=settings.server.backlog,
         backpressure=settings.limits.max_connections,
         log_enabled=False,
