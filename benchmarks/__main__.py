@@ -10,14 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks import report as reports
-from benchmarks.registry import BENCHES, Bench, find_bench
+from benchmarks.registry import BENCHES, Bench, measure
 from benchmarks.rows import Row, print_table
-
-
-def measure(name: str, limit: int | None) -> list[Row]:
-    """Run one benchmark here; the entry of its process."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    return find_bench(name).run(limit)
 
 
 def main() -> int:

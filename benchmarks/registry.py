@@ -1,6 +1,7 @@
 """Every benchmark of the table, in the order in which they run: those that leave something to the next come first."""
 
 import importlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,10 +15,6 @@ class Bench:
     name: str
     limit: str
     method: str
-
-    def run(self, limit: int | None) -> list[Row]:
-        """Measure, in this process."""
-        return self.load()(limit)
 
     def load(self) -> Callable[[int | None], list[Row]]:
         """Import the module, and with it what it measures."""
@@ -98,6 +95,7 @@ BENCHES = (
 )
 
 
-def find_bench(name: str) -> Bench:
-    """The benchmark of that name. Raises `KeyError`."""
-    return {bench.name: bench for bench in BENCHES}[name]
+def measure(name: str, limit: int | None) -> list[Row]:
+    """Run the benchmark of that name here; the entry of its process."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    return next(bench for bench in BENCHES if bench.name == name).load()(limit)

@@ -1,23 +1,26 @@
 """Where in the original text the product's hits stand, and how many of the wanted characters they bring back."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.product import Product
 
 TOP = 5
+_TAG = re.compile(r"<[a-z]+>")  # a Markdown reader takes it for HTML and shows what is around it
 
 
 class LocatedText:
-    """A text in which passages are found whatever was made of their spacing, marks and case."""
+    """A text in which passages are found whatever was made of their spacing, marks, tags and case."""
 
     def __init__(self, text: str) -> None:
+        text = _TAG.sub(lambda tag: " " * len(tag[0]), text)
         self._places = [place for place, letter in enumerate(text) if letter.isalnum()]
         self._letters = letters_of(text)
 
     def find(self, passage: str) -> range | None:
         """The characters the passage stands for, None where it is not in the text as a whole."""
-        wanted = letters_of(passage)
+        wanted = letters_of(_TAG.sub(" ", passage))
         at = self._letters.find(wanted) if wanted else -1
         return None if at < 0 else range(self._places[at], self._places[at + len(wanted) - 1] + 1)
 
