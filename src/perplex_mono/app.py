@@ -62,12 +62,10 @@ def create_app(container: Container) -> Gate:
         path=settings.server.base_path or None,
         dependencies=_dependencies(container),
         exception_handlers={PerplexError: on_error, HTTPException: on_error, Exception: on_error},
-        openapi_config=OpenAPIConfig(
-            title="perplex-mono", version=__version__, path="/schema", render_plugins=[ReferencePage()]
-        ),
+        openapi_config=openapi_config(),
         request_max_body_size=limits.max_json_bytes,
     )
-    guard = LocalGuard(settings.server.host)
+    guard = LocalGuard(settings.server.host, settings.server.base_path)
     per_minute = limits.requests_per_minute_anonymous if guard.is_closed else limits.requests_per_minute_user
     return Gate(
         routed,
@@ -80,6 +78,11 @@ def create_app(container: Container) -> Gate:
         ),
         metrics=container.metrics,
     )
+
+
+def openapi_config() -> OpenAPIConfig:
+    """How the API describes itself, at `/schema`."""
+    return OpenAPIConfig(title="perplex-mono", version=__version__, path="/schema", render_plugins=[ReferencePage()])
 
 
 def _dependencies(container: Container) -> dict[str, Provide]:

@@ -16,6 +16,8 @@ from perplex_mono.inference.loading import load_encoder
 from perplex_mono.inference.model_files import BUNDLED_MODEL, BUNDLED_SHA256, ModelFiles, describe_model, find_model
 from perplex_mono.inference.ocr import OcrEngine
 from perplex_mono.inference.ocr_engines import open_ocr, usable_cores
+from perplex_mono.inference.readiness import embedding_status, ocr_status
+from perplex_mono.inference.tokenizer import TokenCounter
 from perplex_mono.ingestion.attachments import AttachmentKeeper
 from perplex_mono.ingestion.chunking import make_splitter
 from perplex_mono.ingestion.committer import IndexCommitter
@@ -43,12 +45,13 @@ from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.data_directory import DataDirectory
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.queue import ArqDoorbell
-from perplex_mono.storage.redis_server import ExternalRedis, RedisServer, find_redis_binary
+from perplex_mono.storage.readiness import database_status, vectors_status
+from perplex_mono.storage.redis_server import ExternalRedis, RedisEndpoint, RedisServer, find_redis_binary
 from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import VectorStore
 from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.resources import ResourceProbes
-from perplex_mono.telemetry.supervision import ComponentStatus, Supervisor
+from perplex_mono.telemetry.supervision import ComponentState, ComponentStatus, Supervisor
 from perplex_mono.web.health import HealthService, Probe
 from perplex_mono.web.sockets import SocketHub
 
@@ -105,8 +108,37 @@ async def open_container(
         yield container
 
 
+@dataclass(frozen=True)
+class _Storage:
+    """Where things are kept."""
+
+    directory: DataDirectory
+    database: Database
+    blobs: BlobStore
+    vectors: Starting[VectorStore]
+
+
+@dataclass(frozen=True)
+class _Inference:
+    """The models."""
+
+    tokens: TokenCounter
+    embedder: Embedder
+    ocr: OcrEngine
+
+
+@dataclass(frozen=True)
+class _Ingestion:
+    """What turns documents into chunks."""
+
+    handler: IngestHandler
+    committer: IndexCommitter
+    readers: ReaderPool
+    pages: PageStore
+
+
 class _Builder:
-    """Opens the floors from the bottom up; `stack` closes them from the top down."""
+    """Builds from the bottom up; `stack` closes from the top down."""
 
     def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
         self._settings = settings
@@ -116,7 +148,53 @@ class _Builder:
 
     async def build(self, embedder: Embedder | None, ocr: OcrEngine | None) -> Container:
         settings, limits = self._settings, self._settings.limits
-        directory = DataDirectory(settings.data_directory).open()
+        storage = await self._storage()
+        inference = await self._inference(embedder, ocr)
+        bus = EventBus()
+        ledger = Ledger(
+            storage.database,
+            bus,
+            lease_seconds=settings.ingestion.lease_seconds,
+            max_attempts=settings.ingestion.max_attempts,
+        )
+        documents = DocumentService(
+            storage.database,
+            storage.blobs,
+            ledger,
+            max_name_chars=limits.max_name_chars,
+            queue_documents=limits.queue_documents,
+        )
+        collections = CollectionService(storage.database, ledger, self._recipe(inference))
+        await collections.ensure_default(LOCAL_OWNER)
+        ingestion = await self._ingestion(storage, inference, ledger)
+        searcher = self._searcher(storage, inference)
+        queue_probe = await self._run_operations(storage, ledger, ingestion)
+        pages, database = ingestion.pages, storage.database
+        return Container(
+            settings=settings,
+            collections=collections,
+            documents=documents,
+            uploads=UploadReceiver(
+                storage.blobs, max_upload_bytes=limits.max_upload_bytes, max_files=limits.max_files_per_request
+            ),
+            reading=ReadingService(database, documents, storage.blobs, pages, ingestion.readers, inference.tokens),
+            searcher=searcher,
+            answers=AnswerService(database, searcher, pages, ExtractiveWriter(inference.embedder)),
+            summaries=SummaryService(database, documents, pages),
+            ledger=ledger,
+            feeds=FeedService(database, bus),
+            hub=SocketHub(per_user=limits.sockets_per_user, total=limits.sockets_total),
+            health_service=self._health(storage, inference, ingestion, queue_probe),
+            metrics=self._metrics,
+            blobs=storage.blobs,
+            embedder=inference.embedder,
+            vectors=storage.vectors,
+        )
+
+    async def _storage(self) -> _Storage:
+        """Lock the data directory, migrate the database, sweep the blobs."""
+        limits = self._settings.limits
+        directory = DataDirectory(self._settings.data_directory).open()
         self._stack.callback(directory.close)
         database = Database(directory.database)
         self._stack.push_async_callback(database.close)
@@ -127,133 +205,36 @@ class _Builder:
             reserve_fraction=limits.disk_reserve_fraction,
         )
         await asyncio.to_thread(blobs.open)
-        vectors = self._vectors(directory)
-        files = await asyncio.to_thread(self._model_files)
-        embedder = embedder or self._embedder(files)
-        self._stack.push_async_callback(embedder.close)
-        ocr = ocr or await self._ocr()
-        self._stack.push_async_callback(ocr.close)
-        readers = await self._readers()
+        language = self._settings.search.language
+        vectors = Starting("vectors", lambda: VectorStore.open(directory.vectors, fts_language=language))
 
-        bus = EventBus()
-        ingestion = settings.ingestion
-        ledger = Ledger(database, bus, lease_seconds=ingestion.lease_seconds, max_attempts=ingestion.max_attempts)
-        documents = DocumentService(
-            database,
-            blobs,
-            ledger,
-            max_name_chars=limits.max_name_chars,
-            queue_documents=limits.queue_documents,
-        )
-        chunking = settings.chunking
-        recipe = IndexRecipe(
-            embedder.model_key, embedder.dimension, chunking.strategy, chunking.max_tokens, chunking.overlap_tokens
-        )
-        collections = CollectionService(database, ledger, recipe)
-        await collections.ensure_default(LOCAL_OWNER)
-        pages = PageStore(database)
-        chunks = ChunkStore(database, embedder)
-        committer = IndexCommitter(
-            ledger,
-            chunks,
-            vectors,
-            max_documents=ingestion.commit_documents,
-            max_seconds=ingestion.commit_seconds,
-        )
-        states = DocumentStates(ledger, max_attempts=ingestion.max_attempts)
-        page_reader = PageReader(
-            readers,
-            ocr,
-            pages,
-            blobs,
-            limits=self._reader_limits(),
-            pages_ahead=(settings.ocr.threads or usable_cores()) + 1,
-            min_confidence=settings.ocr.min_confidence,
-        )
-        attachments = AttachmentKeeper(
-            ledger, blobs, max_bytes=limits.max_upload_bytes, max_name_chars=limits.max_name_chars
-        )
-        pipeline = IngestPipeline(states, page_reader, attachments, chunks, committer)
-        tokens = files.token_counter()
-        make_splitter(chunking.strategy, chunking.max_tokens, chunking.overlap_tokens, tokens)
-        ingest = IngestHandler(
-            database,
-            ledger,
-            states,
-            pipeline,
-            committer,
-            tokens,
-            model_key=embedder.model_key,
-            concurrent_documents=ingestion.concurrent_documents,
-        )
-        dispatcher = Dispatcher(
-            ledger,
-            {"ingest": ingest, "delete": DeleteHandler(database, ledger, blobs, vectors)},
-            poll_seconds=settings.queue.poll_seconds,
-            lease_seconds=ingestion.lease_seconds,
-        )
-        search = settings.search
-        searcher = SearchService(
-            database,
-            vectors,
-            embedder,
-            SearchOptions(
-                rrf_k=search.rrf_k,
-                dense_weight=search.dense_weight,
-                sparse_weight=search.sparse_weight,
-                candidates=search.candidates,
-                max_query_chars=limits.max_query_chars,
-                max_limit=limits.max_k,
-                timeout_seconds=search.timeout_seconds,
-            ),
-        )
-        hub = SocketHub(per_user=limits.sockets_per_user, total=limits.sockets_total)
-        queue_status = await self._run_operations(directory, ledger, dispatcher, committer)
-        health_service = HealthService(
-            self._metrics,
-            vital={"database": partial(_database_status, database), "vectors": partial(_vectors_status, vectors)},
-            others={
-                "embedding": partial(_embedding_status, embedder),
-                "ocr": partial(_ocr_status, ocr),
-                "readers": partial(_readers_status, readers),
-                "queue": queue_status,
-                **{supervisor.status().name: supervisor.status for supervisor in self._background},
-                **self._resource_probes(directory),
-            },
-        )
-        return Container(
-            settings=settings,
-            collections=collections,
-            documents=documents,
-            uploads=UploadReceiver(
-                blobs, max_upload_bytes=limits.max_upload_bytes, max_files=limits.max_files_per_request
-            ),
-            reading=ReadingService(database, documents, blobs, pages, readers, tokens),
-            searcher=searcher,
-            answers=AnswerService(database, searcher, pages, ExtractiveWriter(embedder)),
-            summaries=SummaryService(database, documents, pages),
-            ledger=ledger,
-            feeds=FeedService(database, bus),
-            hub=hub,
-            health_service=health_service,
-            metrics=self._metrics,
-            blobs=blobs,
-            embedder=embedder,
-            vectors=vectors,
-        )
-
-    def _vectors(self, directory: DataDirectory) -> Starting[VectorStore]:
-        vectors = Starting(
-            "vectors", lambda: VectorStore.open(directory.vectors, fts_language=self._settings.search.language)
-        )
-
-        async def close() -> None:
+        async def close_vectors() -> None:
             opened = await vectors.stop()
             if opened is not None:
                 await opened.close()
 
-        self._stack.push_async_callback(close)
-        return vectors
+        self._stack.push_async_callback(close_vectors)
+        return _Storage(directory, database, blobs, vectors)
+
+    async def _inference(self, embedder: Embedder | None, ocr: OcrEngine | None) -> _Inference:
+        """Describe the models and check that chunks fit; nothing is loaded yet."""
+        files = await asyncio.to_thread(self._model_files)
+        tokens = files.token_counter()
+        chunking = self._settings.chunking
+        make_splitter(chunking.strategy, chunking.max_tokens, chunking.overlap_tokens, tokens)
+        embedder = embedder or self._embedder(files)
+        self._stack.push_async_callback(embedder.close)
+        settings = self._settings.ocr
+        if ocr is None:
+            ocr = await asyncio.to_thread(
+                open_ocr,
+                settings.engine,
+                threads=settings.threads,
+                batch_width=settings.batch_width,
+                max_queued_pages=settings.max_queued_pages,
+            )
+        self._stack.push_async_callback(ocr.close)
+        return _Inference(tokens, embedder, ocr)
 
     def _model_files(self) -> ModelFiles:
         settings = self._settings.embedding
@@ -261,7 +242,7 @@ class _Builder:
         directory = find_model(settings.model, allow_download=settings.allow_download)
         return describe_model(directory, expected_sha256=BUNDLED_SHA256 if is_bundled else None)
 
-    def _embedder(self, files: ModelFiles) -> Embedder:
+    def _embedder(self, files: ModelFiles) -> TorchEmbedder:
         settings = self._settings.embedding
         return TorchEmbedder(
             files,
@@ -274,60 +255,107 @@ class _Builder:
             threads=settings.threads or None,
         )
 
-    async def _ocr(self) -> OcrEngine:
-        settings = self._settings.ocr
-        return await asyncio.to_thread(
-            open_ocr,
-            settings.engine,
-            threads=settings.threads,
-            batch_width=settings.batch_width,
-            max_queued_pages=settings.max_queued_pages,
+    def _recipe(self, inference: _Inference) -> IndexRecipe:
+        chunking, embedder = self._settings.chunking, inference.embedder
+        return IndexRecipe(
+            embedder.model_key, embedder.dimension, chunking.strategy, chunking.max_tokens, chunking.overlap_tokens
         )
 
-    async def _readers(self) -> ReaderPool:
-        settings = self._settings.ingestion
-        readers = ReaderPool(settings.reader_processes, settings.page_timeout_seconds, self._reader_limits())
-        await readers.open()
-        self._stack.push_async_callback(readers.close)
-        return readers
-
-    def _reader_limits(self) -> ReaderLimits:
-        limits = self._settings.limits
-        return ReaderLimits(
-            memory_bytes=self._settings.ingestion.reader_memory_bytes,
+    async def _ingestion(self, storage: _Storage, inference: _Inference, ledger: Ledger) -> _Ingestion:
+        """The pipeline and its parts, from reader children to the committer."""
+        settings, limits = self._settings.ingestion, self._settings.limits
+        reader_limits = ReaderLimits(
+            memory_bytes=settings.reader_memory_bytes,
             max_pages=limits.max_pages,
             max_image_pixels=limits.max_image_pixels,
             max_attachment_bytes=limits.max_upload_bytes,
             ocr_dpi=self._settings.ocr.dpi,
         )
+        readers = ReaderPool(settings.reader_processes, settings.page_timeout_seconds, reader_limits)
+        await readers.open()
+        self._stack.push_async_callback(readers.close)
+        pages = PageStore(storage.database)
+        chunks = ChunkStore(storage.database, inference.embedder)
+        committer = IndexCommitter(
+            ledger,
+            chunks,
+            storage.vectors,
+            max_documents=settings.commit_documents,
+            max_seconds=settings.commit_seconds,
+        )
+        states = DocumentStates(ledger, max_attempts=settings.max_attempts)
+        page_reader = PageReader(
+            readers,
+            inference.ocr,
+            pages,
+            storage.blobs,
+            limits=reader_limits,
+            pages_ahead=(self._settings.ocr.threads or usable_cores()) + 1,
+            min_confidence=self._settings.ocr.min_confidence,
+        )
+        attachments = AttachmentKeeper(
+            ledger, storage.blobs, max_bytes=limits.max_upload_bytes, max_name_chars=limits.max_name_chars
+        )
+        handler = IngestHandler(
+            storage.database,
+            ledger,
+            states,
+            IngestPipeline(states, page_reader, attachments, chunks, committer),
+            committer,
+            inference.tokens,
+            model_key=inference.embedder.model_key,
+            concurrent_documents=settings.concurrent_documents,
+        )
+        return _Ingestion(handler, committer, readers, pages)
 
-    async def _run_operations(
-        self, directory: DataDirectory, ledger: Ledger, dispatcher: Dispatcher, committer: IndexCommitter
-    ) -> Probe:
-        """Start the committer, the dispatcher and the doorbell, having given back what an earlier process held."""
+    def _searcher(self, storage: _Storage, inference: _Inference) -> SearchService:
+        search, limits = self._settings.search, self._settings.limits
+        options = SearchOptions(
+            rrf_k=search.rrf_k,
+            dense_weight=search.dense_weight,
+            sparse_weight=search.sparse_weight,
+            candidates=search.candidates,
+            max_query_chars=limits.max_query_chars,
+            max_limit=limits.max_k,
+            timeout_seconds=search.timeout_seconds,
+        )
+        return SearchService(storage.database, storage.vectors, inference.embedder, options)
+
+    async def _run_operations(self, storage: _Storage, ledger: Ledger, ingestion: _Ingestion) -> Probe:
+        """Start committer, dispatcher and doorbell, having given back what an earlier process held."""
+        deletion = DeleteHandler(storage.database, ledger, storage.blobs, storage.vectors)
+        dispatcher = Dispatcher(
+            ledger,
+            {"ingest": ingestion.handler, "delete": deletion},
+            poll_seconds=self._settings.queue.poll_seconds,
+            lease_seconds=self._settings.ingestion.lease_seconds,
+        )
         await ledger.requeue_orphans()
         await ledger.prune_events(self._settings.limits.event_retention_days)
-        self._supervise("index", committer.run)
+        self._supervise("index", ingestion.committer.run)
         self._supervise("dispatcher", dispatcher.run)
         self._supervise("event_loop", self._metrics.watch_loop)
         self._stack.push_async_callback(dispatcher.stop, DISPATCHER_STOP_SECONDS)
+        doorbell = await self._doorbell(storage.directory, dispatcher)
+        ledger.on_queued(doorbell.ring)
+        return doorbell.status
+
+    async def _doorbell(self, directory: DataDirectory, dispatcher: Dispatcher) -> ArqDoorbell:
         queue = self._settings.queue
-        redis = None
+        endpoint: RedisEndpoint = ExternalRedis(queue.redis_url)
         if not queue.redis_url:
-            binary = find_redis_binary() if queue.embedded_redis else None
-            redis = RedisServer(binary, directory.queue)
             await asyncio.to_thread(directory.queue.mkdir, exist_ok=True, mode=0o700)
+            endpoint = redis = RedisServer(find_redis_binary() if queue.embedded_redis else None, directory.queue)
             redis.start()
             self._stack.push_async_callback(redis.stop, STOP_STEP_SECONDS)
 
         async def wake(_: str) -> None:
             dispatcher.wake()
 
-        doorbell = ArqDoorbell(redis or ExternalRedis(queue.redis_url), wake)
+        doorbell = ArqDoorbell(endpoint, wake)
         doorbell.start()
         self._stack.push_async_callback(doorbell.stop, STOP_STEP_SECONDS)
-        ledger.on_queued(doorbell.ring)
-        return doorbell.status
+        return doorbell
 
     def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         supervisor = Supervisor(name, run)
@@ -335,47 +363,35 @@ class _Builder:
         self._background.append(supervisor)
         self._stack.push_async_callback(supervisor.stop, STOP_STEP_SECONDS)
 
-    def _resource_probes(self, directory: DataDirectory) -> dict[str, Probe]:
+    def _health(
+        self, storage: _Storage, inference: _Inference, ingestion: _Ingestion, queue_probe: Probe
+    ) -> HealthService:
         limits = self._settings.limits
-        probes = ResourceProbes(
-            directory.path,
+        resources = ResourceProbes(
+            storage.directory.path,
             memory_fraction=limits.memory_warning_fraction,
             processor_fraction=limits.processor_warning_fraction,
         )
-        return {"memory": probes.memory, "processor": probes.processor, "disk": probes.disk}
-
-
-async def _database_status(database: Database) -> ComponentStatus:
-    await database.check()
-    return ComponentStatus("database", "ok", None, datetime.now(UTC))
-
-
-async def _vectors_status(vectors: Starting[VectorStore]) -> ComponentStatus:
-    status = vectors.status()
-    if status.state != "ok":
-        return status
-    broken = [table for table in await vectors.get().health() if not table.ok]
-    if not broken:
-        return status
-    reason = "; ".join(f"{table.name}: {table.reason}" for table in broken)
-    return ComponentStatus("vectors", "degraded", reason, status.since)
-
-
-def _embedding_status(embedder: Embedder) -> ComponentStatus:
-    status = embedder.status()
-    is_well = status.state in ("ready", "unloaded")
-    reason = None if is_well else status.reason or f"the model is {status.state}"
-    return ComponentStatus("embedding", "ok" if is_well else "degraded", reason, datetime.now(UTC), status.restarts)
-
-
-def _ocr_status(ocr: OcrEngine) -> ComponentStatus:
-    status = ocr.status()
-    is_well = status.state in ("idle", "ready", "loading") and status.reason is None
-    return ComponentStatus("ocr", "ok" if is_well else "degraded", status.reason, datetime.now(UTC))
+        return HealthService(
+            self._metrics,
+            vital={
+                "database": partial(database_status, storage.database),
+                "vectors": partial(vectors_status, storage.vectors),
+            },
+            others={
+                "embedding": partial(embedding_status, inference.embedder),
+                "ocr": partial(ocr_status, inference.ocr),
+                "readers": partial(_readers_status, ingestion.readers),
+                "queue": queue_probe,
+                **{supervisor.status().name: supervisor.status for supervisor in self._background},
+                "memory": resources.memory,
+                "processor": resources.processor,
+                "disk": resources.disk,
+            },
+        )
 
 
 def _readers_status(readers: ReaderPool) -> ComponentStatus:
     status = readers.status()
-    return ComponentStatus(
-        "readers", "ok" if status.state == "ready" else "degraded", status.reason or None, datetime.now(UTC)
-    )
+    state: ComponentState = "ok" if status.state == "ready" else "degraded"
+    return ComponentStatus("readers", state, status.reason or None, datetime.now(UTC))

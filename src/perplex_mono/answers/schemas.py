@@ -13,7 +13,7 @@ AnswerState = Literal["complete", "no_match"]
 class AnswerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A question to the library. `mode` says how much reading to do for it."""
 
-    question: Annotated[str, Meta(min_length=1)]
+    question: str
     collection_ids: Annotated[list[str], Meta(min_length=1, max_length=100)] | None = None
     filters: SearchFilters | None = None
     sources: list[Literal["library"]] = msgspec.field(default_factory=lambda: ["library"])

@@ -9,10 +9,8 @@ from typing import Any
 import msgspec
 from litestar import Litestar
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
 
-from perplex_mono import __version__
-from perplex_mono.app import PROVIDED, ROUTES
+from perplex_mono.app import PROVIDED, ROUTES, openapi_config
 from perplex_mono.cli.terminal import write_json
 from perplex_mono.settings import Settings
 
@@ -32,7 +30,7 @@ def openapi_document(settings: Settings) -> dict[str, Any]:
         route_handlers=list(ROUTES),
         path=settings.server.base_path or None,
         dependencies={name: _absent() for name in (*PROVIDED, "owner_id")},
-        openapi_config=OpenAPIConfig(title="perplex-mono", version=__version__, path="/schema"),
+        openapi_config=openapi_config(),
     )
     return routed.openapi_schema.to_schema()
 

@@ -39,7 +39,7 @@ class FeedService:
         subscription = self._bus.subscribe(owner_id, operation_id, QUEUE_CAPACITY)
         try:
             last = after
-            if last is None or await self._is_pruned(last):
+            if last is None or await self._is_pruned(operation_id, last):
                 if last is not None:
                     yield _unnumbered("gap", operation_id, {"after": last, "reason": "older events are not kept"})
                 snapshot, last = await self._snapshot(owner_id, operation_id)
@@ -55,9 +55,13 @@ class FeedService:
         finally:
             self._bus.unsubscribe(subscription)
 
-    async def _is_pruned(self, after: int) -> bool:
+    async def _is_pruned(self, operation_id: str | None, after: int) -> bool:
+        """Whether events past `after` are gone; those of an operation are all there while its first one is."""
         async with self._database.read() as session:
-            return after < await OperationRepository(session).event_floor()
+            repository = OperationRepository(session)
+            if after >= await repository.event_floor():
+                return False
+            return operation_id is None or not await repository.has_first_event(operation_id)
 
     async def _replay(self, owner_id: str, operation_id: str | None, after: int) -> AsyncIterator[Envelope]:
         while True:

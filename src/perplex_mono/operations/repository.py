@@ -88,6 +88,11 @@ class OperationRepository:
         """The newest number given to any event; 0 when there was none."""
         return (await self._session.exec(select(func.max(Event.seq)))).one() or 0
 
+    async def has_first_event(self, operation_id: str) -> bool:
+        """Whether the operation's history is kept from its beginning."""
+        query = select(Event.type).where(Event.operation_id == operation_id).order_by(col(Event.seq)).limit(1)
+        return (await self._session.exec(query)).first() == "queued"
+
     async def event_floor(self) -> int:
         """Events up to this number may have been removed by retention."""
         result = await self._session.connection()

@@ -23,7 +23,7 @@ class SearchFilters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SearchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A question. Without `collection_ids` the default collection is searched."""
 
-    query: Annotated[str, Meta(min_length=1)]
+    query: str
     collection_ids: Annotated[list[str], Meta(min_length=1, max_length=100)] | None = None
     limit: Annotated[int, Meta(ge=1)] = 10
     mode: SearchMode = "hybrid"

@@ -19,7 +19,7 @@ from perplex_mono.telemetry.logs import request_id_var
 from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.traces import span
 from perplex_mono.web.json_depth import is_too_deep
-from perplex_mono.web.local_guard import OPEN_PATHS, LocalGuard
+from perplex_mono.web.local_guard import LocalGuard
 from perplex_mono.web.problems import MEDIA_TYPE, Problem, encode, problem, problem_of
 from perplex_mono.web.rate_limit import RateLimiter
 from perplex_mono.web.sockets import CLOSE_ORIGIN
@@ -86,7 +86,7 @@ class Gate:
         if scope["method"] == "HEAD":
             # The server leaves out the body of the answer, so asking for it as GET is all there is to do.
             scope = {**scope, "method": "GET"}
-        if scope["path"] in OPEN_PATHS and self._guard.refusal(scope["path"], headers) is None:
+        if scope["path"] in self._guard.open_paths and self._guard.refusal(scope["path"], headers) is None:
             await self._app(scope, receive, exchange.send)
             return
         token = request_id_var.set(request_id)

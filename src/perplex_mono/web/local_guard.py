@@ -12,7 +12,7 @@ CLOSED_REASON = (
     "The server is bound beyond this machine and has no user yet, so it answers nothing but /health and"
     " /ready. Bind it to 127.0.0.1 (server.host) to use it without accounts."
 )
-OPEN_PATHS = frozenset({"/health", "/ready"})
+_OPEN_ROUTES = ("/health", "/ready")
 
 
 def is_loopback(host: str) -> bool:
@@ -28,8 +28,9 @@ def is_loopback(host: str) -> bool:
 class LocalGuard:
     """Says why a request is refused, or None."""
 
-    def __init__(self, bind_host: str) -> None:
+    def __init__(self, bind_host: str, base_path: str = "") -> None:
         self._is_local = is_loopback(bind_host)
+        self.open_paths = frozenset(base_path.rstrip("/") + route for route in _OPEN_ROUTES)
 
     @property
     def is_closed(self) -> bool:
@@ -39,7 +40,7 @@ class LocalGuard:
     def refusal(self, path: str, headers: Mapping[bytes, bytes]) -> str | None:
         """Why this request may not pass; None when it may."""
         if self.is_closed:
-            if path in OPEN_PATHS:
+            if path in self.open_paths:
                 return None
             return CLOSED_REASON
         host = headers.get(b"host", b"").decode("latin-1")

@@ -101,6 +101,17 @@ async def test_a_slow_reader_gets_a_gap_and_then_everything(database: Database, 
     assert seen == list(range(2, total + 3))
 
 
+async def test_numbers_that_are_no_longer_kept_get_a_gap_unless_the_operation_is_newer(
+    database: Database, bus: EventBus, ledger: Ledger
+) -> None:
+    await enqueue(database, ledger)
+    await ledger.prune_events(0)
+    young = await enqueue(database, ledger)
+    feeds = FeedService(database, bus)
+    assert [event.type for event in await take(feeds, 2, after=0)] == ["gap", "snapshot"]
+    assert [event.type for event in await take(feeds, 1, young, after=0)] == ["queued"]
+
+
 async def test_a_feed_of_one_operation_shows_no_other(database: Database, bus: EventBus, ledger: Ledger) -> None:
     mine, other = await enqueue(database, ledger), await enqueue(database, ledger)
     await emit(database, ledger, other, 3)

@@ -1,0 +1,26 @@
+"""How the storage floor is, for `/ready`."""
+
+from datetime import UTC, datetime
+
+from perplex_mono.storage.database import Database
+from perplex_mono.storage.starting import Starting
+from perplex_mono.storage.vectors import VectorStore
+from perplex_mono.telemetry.supervision import ComponentStatus
+
+
+async def database_status(database: Database) -> ComponentStatus:
+    """Ok when a row can be read and written; raises what the driver raises."""
+    await database.check()
+    return ComponentStatus("database", "ok", None, datetime.now(UTC))
+
+
+async def vectors_status(vectors: Starting[VectorStore]) -> ComponentStatus:
+    """Down until the store is open, degraded while a table of it cannot be used."""
+    status = vectors.status()
+    if status.state != "ok":
+        return status
+    broken = [table for table in await vectors.get().health() if not table.ok]
+    if not broken:
+        return status
+    reason = "; ".join(f"{table.name}: {table.reason}" for table in broken)
+    return ComponentStatus("vectors", "degraded", reason, status.since)
