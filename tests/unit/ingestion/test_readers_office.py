@@ -9,6 +9,7 @@ import pptx
 import pytest
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
+
 from tests.unit.ingestion import reader_files as make
 
 MARKDOWN_TABLE = "| Port | Ships | Note |\n| --- | --- | --- |\n| Bergen | 12 | fog |\n| Narvik | 7 | clear |"

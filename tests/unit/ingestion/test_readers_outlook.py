@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from tests.unit.ingestion import outlook_file as msg
-from tests.unit.ingestion import reader_files as make
 
 from perplex_mono.errors import DocumentFailure
+from tests.unit.ingestion import outlook_file as msg
+from tests.unit.ingestion import reader_files as make
 
 HEADERS: dict[int, str | bytes] = {
     msg.SUBJECT: "Schöne Grüße",

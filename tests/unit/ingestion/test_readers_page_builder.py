@@ -1,7 +1,6 @@
 """Pages keep offsets, numbers and limits whatever the pieces are."""
 
 import pytest
-from tests.unit.ingestion.reader_files import blocks_of, check_blocks
 
 from perplex_mono.errors import DocumentFailure
 from perplex_mono.ingestion.pages import Page
@@ -16,6 +15,7 @@ from perplex_mono.ingestion.readers.page_builder import (
     paragraph,
 )
 from perplex_mono.ingestion.readers.tables import TableWriter, table
+from tests.unit.ingestion.reader_files import blocks_of, check_blocks
 
 
 def writer(skip_pages: frozenset[int] = frozenset(), max_pages: int = 5000) -> PageWriter:

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.unit.ingestion import reader_files as make
 
 from perplex_mono.errors import DocumentFailure
+from tests.unit.ingestion import reader_files as make
 
 DOCUMENTS = Path(os.environ.get("PERPLEX_SHARED_DATA", "../shared/data")) / "documents"
 READ_ELSEWHERE = {"pdf", "png", "jpg", "jpeg", "tiff", "webp", "bmp", "gif"}

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from tests.unit.ingestion import reader_files as make
 
 from perplex_mono.errors import DocumentFailure
 from perplex_mono.ingestion.readers.decoding import guess_encoding, lines_of
 from perplex_mono.ingestion.readers.json_text import _tokens
+from tests.unit.ingestion import reader_files as make
 
 GERMAN = "Der Bär läuft über die Straße, größer und schöner als früher."
 CZECH = "Příliš žluťoučký kůň úpěl ďábelské ódy, řekla matka své dceři večer. "

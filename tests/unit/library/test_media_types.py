@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from tests.unit.ingestion import reader_files as make
 
 from perplex_mono.errors import DocumentFailure
 from perplex_mono.library import media_types, signatures
+from tests.unit.ingestion import reader_files as make
 
 OLE_HEAD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
