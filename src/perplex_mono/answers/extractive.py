@@ -1,13 +1,15 @@
 """An answer in the documents' own words: the best sentences of the best passages. Needs no language model."""
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from perplex_mono.inference.embedder import Embedder
-from perplex_mono.ingestion.sentences import split_sentences
+from perplex_mono.ingestion.sentences import split_sentences, trim
 from perplex_mono.search.highlights import find_highlights, query_terms
 from perplex_mono.search.schemas import Hit
 
@@ -20,6 +22,7 @@ MIN_SUPPORT = 0.30
 SUPPORT_OF_BEST = 0.75
 LEXICAL_WEIGHT = 0.3
 REPEATED_SIMILARITY = 0.92
+_LIST_MARK = re.compile(r"(?m)^[^\S\n]*(?:[-*•]|\d{1,3}[.)])[^\S\n]+")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def _candidates(hits: Sequence[Hit], terms: set[str]) -> list[tuple[Hit, int, in
     found: list[tuple[Hit, int, int, float]] = []
     seen: set[str] = set()
     for hit in hits:
-        for start, end in split_sentences(hit.text):
+        for start, end in _quotable(hit.text):
             text = hit.text[start:end]
             if text in seen or not reads_as_sentence(text):
                 continue
@@ -79,6 +82,15 @@ def _candidates(hits: Sequence[Hit], terms: set[str]) -> list[tuple[Hit, int, in
             found.append((hit, start, end, min(1.0, len(words) / max(1, len(terms)))))
     ranked = sorted(range(len(found)), key=lambda at: (-found[at][3], at))
     return [found[at] for at in sorted(ranked[:SCORED_SENTENCES])]
+
+
+def _quotable(text: str) -> Iterator[tuple[int, int]]:
+    """Sentences of the text without the marks of list items, which end a sentence too."""
+    for start, end in split_sentences(text):
+        borders = [start, *(mark.start() for mark in _LIST_MARK.finditer(text, start + 1, end)), end]
+        for first, last in pairwise(borders):
+            mark = _LIST_MARK.match(text, first, last)
+            yield trim(text, mark.end() if mark else first, last)
 
 
 def reads_as_sentence(text: str) -> bool:
