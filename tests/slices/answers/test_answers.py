@@ -90,7 +90,7 @@ async def test_boxes_frame_exactly_the_quoted_words(app: App) -> None:
 
 
 async def test_nothing_is_claimed_when_nothing_matches(app: App) -> None:
-    for question in ("zygomorphic quaternion xylography", "Semiconductors overseas?"):
+    for question in ("zygomorphic quaternion xylography", "quantum entanglement paradox"):
         answer = await ask(app, question)
         assert (answer["state"], answer["answer"], answer["citations"]) == ("no_match", NO_MATCH, [])
 
