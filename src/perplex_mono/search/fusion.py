@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 
 def fuse(rankings: Sequence[tuple[float, Sequence[str]]], k: int) -> dict[str, float]:
-    """Weighted fusion of `(weight, ids best first)`: score = sum of weight / (k + rank). Best first, ties by id."""
+    """Weighted fusion of `(weight, ids best first)`: score = sum of weight / (k + rank). Best first, ties as first seen."""
     scores: dict[str, float] = {}
     for weight, ids in rankings:
         for rank, key in enumerate(ids, start=1):
             scores[key] = scores.get(key, 0.0) + weight / (k + rank)
-    return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0])))
+    return dict(sorted(scores.items(), key=lambda item: -item[1]))
 
 
 def ranks_of(ids: Sequence[str]) -> Mapping[str, int]:
