@@ -125,8 +125,16 @@ async def test_a_quote_that_is_not_on_its_page_is_dropped(app: App) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"question": ""}, {"question": " "}, {"question": "x" * 4097}, {"question": "x", "mode": "slow"}]
-    + [{"question": "x", "sources": ["moon"]}, {"question": "x", "stream": True}, {"question": "x", "colour": 1}],
+    [
+        {},
+        {"question": ""},
+        {"question": " "},
+        {"question": "x" * 4097},
+        {"question": "x", "mode": "slow"},
+        {"question": "x", "sources": ["moon"]},
+        {"question": "x", "stream": True},
+        {"question": "x", "colour": 1},
+    ],
 )
 async def test_what_cannot_be_asked_is_refused(app: App, body: dict[str, Any]) -> None:
     assert (await app.client.post("/api/v1/answers", json=body)).status_code == 400

@@ -123,8 +123,15 @@ async def test_a_document_can_be_renamed_tagged_and_annotated(app: App) -> None:
     changed = (await app.client.patch(url, json={"tags": [], "metadata": {"b": {"c": [2]}}})).json()
     assert (changed["name"], changed["tags"], changed["metadata"]) == ("new name.txt", [], {"b": {"c": [2]}})
     assert await app.document(document["id"]) == changed
-    wrong: dict[str, object]
-    for wrong in ({"name": ""}, {"tags": "x"}, {"tags": [""]}, {"metadata": []}, {"status": "ready"}, {"name": None}):
+    refused: list[dict[str, object]] = [
+        {"name": ""},
+        {"name": None},
+        {"tags": "x"},
+        {"tags": [""]},
+        {"metadata": []},
+        {"status": "ready"},
+    ]
+    for wrong in refused:
         assert (await app.client.patch(url, json=wrong)).status_code == 400
     assert await app.document(document["id"]) == changed
 

@@ -1,0 +1,129 @@
+"""Settings: the file, the environment over it, and messages that name what is wrong and what would be right."""
+
+from pathlib import Path
+
+import pytest
+
+from perplex_mono.errors import ConfigurationError
+from perplex_mono.settings import Settings, load_settings, setting_names
+
+
+def write(path: Path, text: str) -> Path:
+    file = path / "config.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def refusal(file: Path | None = None, **environment: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(file, environment)
+    return str(caught.value)
+
+
+def test_without_file_and_environment_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(None, {}) == Settings()
+
+
+def test_the_file_in_the_working_folder_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "[server]\nport = 9001\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(None, {}).server.port == 9001
+
+
+def test_the_environment_wins_over_the_file_key_by_key(tmp_path: Path) -> None:
+    file = write(tmp_path, '[server]\nport = 9001\nhost = "::1"\n[limits]\nmax_k = 5\n')
+    settings = load_settings(file, {"PERPLEX_SERVER__PORT": "9002", "PERPLEX_SEARCH__RRF_K": "3", "PATH": "/bin"})
+    assert (settings.server.port, settings.server.host) == (9002, "::1")
+    assert (settings.limits.max_k, settings.search.rrf_k) == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("QUEUE__EMBEDDED_REDIS", "false", False),
+        ("QUEUE__EMBEDDED_REDIS", "true", True),
+        ("QUEUE__EMBEDDED_REDIS", "0", False),
+        ("QUEUE__POLL_SECONDS", "0.5", 0.5),
+        ("QUEUE__POLL_SECONDS", "3", 3.0),
+        ("EMBEDDING__MODEL", "123", "123"),
+        ("EMBEDDING__DEVICE", "cpu", "cpu"),
+    ],
+)
+def test_environment_texts_become_their_types(name: str, text: str, value: object) -> None:
+    section, key = name.lower().split("__")
+    settings = load_settings(None, {f"PERPLEX_{name}": text})
+    assert getattr(getattr(settings, section), key) == value
+
+
+def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "[server]\nprot = 1\n"))
+    assert "server.prot" in message
+    assert "'server.port'" in message
+    assert str(tmp_path) in message
+    message = refusal(None, PERPLEX_SERVER__PROT="1")
+    assert "PERPLEX_SERVER__PROT" in message
+    assert "'server.port'" in message
+
+
+def test_an_unknown_section_is_an_error(tmp_path: Path) -> None:
+    assert "serve.port" in refusal(write(tmp_path, "[serve]\nport = 1\n"))
+    assert "qqqq.zzzz" in refusal(write(tmp_path, "[qqqq]\nzzzz = 1\n"))
+    assert "settings` lists all" in refusal(write(tmp_path, "[qqqq]\nzzzz = 1\n"))
+    assert "outside a section" in refusal(write(tmp_path, "port = 1\n"))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("server", "port", "0"),
+        ("server", "port", "65536"),
+        ("server", "port", '"many"'),
+        ("server", "backlog", "1"),
+        ("queue", "poll_seconds", "0"),
+        ("queue", "embedded_redis", '"maybe"'),
+        ("embedding", "device", '"gpu"'),
+        ("ocr", "min_confidence", "1.5"),
+        ("limits", "max_upload_bytes", "-1"),
+        ("limits", "disk_reserve_fraction", '"half"'),
+        ("ingestion", "reader_memory_bytes", "1000"),
+        ("logging", "level", '"LOUD"'),
+    ],
+)
+def test_a_bad_value_is_named(tmp_path: Path, section: str, key: str, value: str) -> None:
+    assert f"{section}.{key}" in refusal(write(tmp_path, f"[{section}]\n{key} = {value}\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[chunking]\nmax_tokens = 40\noverlap_tokens = 21\n", "chunking.overlap_tokens"),
+        ('[server]\nbase_path = "docs"\n', "server.base_path"),
+        ('[telemetry]\nexporter = "otlp"\n', "telemetry.otlp_endpoint"),
+    ],
+)
+def test_contradictions_are_found(tmp_path: Path, text: str, named: str) -> None:
+    assert named in refusal(write(tmp_path, text))
+
+
+def test_a_file_that_is_not_toml_or_not_there_is_told(tmp_path: Path) -> None:
+    assert "not valid TOML" in refusal(write(tmp_path, "[server\n"))
+    (tmp_path / "config.toml").write_bytes(b"\xff\xfe")
+    assert "not valid TOML" in refusal(tmp_path / "config.toml")
+    assert "no configuration file" in refusal(tmp_path / "other.toml")
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        Settings().server.port = 1  # type: ignore[misc]  # the point
+
+
+def test_the_data_directory_is_absolute() -> None:
+    assert load_settings(None, {"PERPLEX_DATA__DIRECTORY": "~/somewhere"}).data_directory == Path.home() / "somewhere"
+    assert Settings().data_directory.is_absolute()
+
+
+def test_names_are_listed_once_each() -> None:
+    names = setting_names()
+    assert len(names) == len(set(names)) > 60
+    assert names[0] == "server.host"
