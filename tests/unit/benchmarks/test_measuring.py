@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.http_load import Kind, Plan, generate_load, get, post
+from benchmarks.load import lag_row
 from benchmarks.process_memory import PeakMemory, tree_bytes
 from benchmarks.spans import LocatedText
 from benchmarks.texts import judgements
@@ -81,6 +82,14 @@ def test_a_passage_is_found_whatever_was_made_of_its_marks() -> None:
     assert found is not None
     assert text[found.start : found.stop] == "Title = =\n\nIt is *very* cold"
     assert LocatedText(text).find("warm") is None
+    assert LocatedText("one <unk> two").find("One two") == range(13)
+
+
+def test_the_lag_told_is_the_bound_of_the_bucket_that_holds_the_99th_percentile() -> None:
+    row = lag_row({0.01: 98.0, 0.1: 98.5, 0.25: 99.5, float("inf"): 100.0})
+    assert row.value == 250
+    assert row.met is False
+    assert lag_row({0.01: 98.0, 0.1: 99.0, float("inf"): 100.0}).met is True
 
 
 def test_judgements_pass_over_a_heading_line_and_grades_of_zero(tmp_path: Path) -> None:
