@@ -1,0 +1,150 @@
+"""The hub's caps, pings and ends, with a socket that is scripted instead of connected."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from perplex_mono.errors import InvalidInput
+from perplex_mono.web import sockets
+from perplex_mono.web.sockets import Socket, SocketHub
+
+
+class Said(msgspec.Struct):
+    """Something a feed sends."""
+
+    text: str
+
+
+class ScriptedSocket:
+    """What the hub uses of a socket: it never says anything unless told, and remembers how it was closed."""
+
+    def __init__(self, says: list[str] | None = None, *, is_stuck: bool = False) -> None:
+        self._says = says or []
+        self._is_stuck = is_stuck
+        self.sent: list[dict[str, Any]] = []
+        self.closed: tuple[int, str] | None = None
+        self.accepted = asyncio.Event()
+
+    async def accept(self) -> None:
+        self.accepted.set()
+
+    async def receive_data(self, mode: str) -> str:
+        if self._says:
+            return self._says.pop(0)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send_data(self, data: bytes, mode: str) -> None:
+        if self._is_stuck:
+            await asyncio.Event().wait()
+        self.sent.append(msgspec.json.decode(data))
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
+
+
+def feed(*texts: str, error: Exception | None = None) -> Callable[[], AsyncIterator[msgspec.Struct]]:
+    async def follow() -> AsyncIterator[msgspec.Struct]:
+        for text in texts:
+            yield Said(text)
+        if error is not None:
+            raise error
+        await asyncio.Event().wait()
+
+    return follow
+
+
+def serve(hub: SocketHub, socket: ScriptedSocket, owner: str = "a", **options: Any) -> "asyncio.Task[None]":
+    return asyncio.create_task(hub.serve(cast(Socket, socket), owner, options.get("follow", feed("hello"))))
+
+
+async def open_sockets(hub: SocketHub, *owners: str) -> "list[asyncio.Task[None]]":
+    tasks = []
+    for owner in owners:
+        socket = ScriptedSocket()
+        tasks.append(serve(hub, socket, owner))
+        await socket.accepted.wait()
+    return tasks
+
+
+async def refused(hub: SocketHub, owner: str) -> int:
+    socket = ScriptedSocket()
+    await serve(hub, socket, owner)
+    assert socket.accepted.is_set(), "a browser cannot read a refused upgrade"
+    assert socket.closed is not None
+    return socket.closed[0]
+
+
+async def test_caps_by_user_and_in_all() -> None:
+    hub = SocketHub(per_user=2, total=3)
+    tasks = await open_sockets(hub, "a", "a")
+    assert await refused(hub, "a") == 1008
+    tasks += await open_sockets(hub, "b")
+    assert await refused(hub, "c") == 1013
+    assert hub.open_count == 3
+    await hub.stop(5)
+    await asyncio.gather(*tasks)
+    assert hub.open_count == 0
+    assert await refused(hub, "a") == 1012
+
+
+async def test_stopping_closes_every_socket_and_waits_for_it() -> None:
+    hub = SocketHub(per_user=5, total=5)
+    opened = [ScriptedSocket() for _ in range(3)]
+    tasks = [serve(hub, socket) for socket in opened]
+    for socket in opened:
+        await socket.accepted.wait()
+    await hub.stop(5)
+    assert [socket.closed and socket.closed[0] for socket in opened] == [1012] * 3
+    await asyncio.gather(*tasks)
+
+
+async def test_a_silent_client_is_pinged_and_then_let_go() -> None:
+    hub = SocketHub(per_user=1, total=1, ping_seconds=0.02, idle_seconds=0.2)
+    socket = ScriptedSocket()
+    await serve(hub, socket)
+    pings = [message for message in socket.sent if message.get("type") == "ping"]
+    assert len(pings) >= 2
+    assert all("seq" not in ping for ping in pings)
+    assert socket.closed == (1008, "No answer to pings.")
+
+
+async def test_a_client_that_talks_is_not_let_go() -> None:
+    hub = SocketHub(per_user=1, total=1, idle_seconds=0.05)
+    socket = ScriptedSocket(["pong"] * 3)
+    task = serve(hub, socket)
+    await asyncio.sleep(0.03)
+    assert not task.done()
+    await task
+    assert socket.closed is not None
+
+
+async def test_a_feed_that_breaks_ends_with_its_code() -> None:
+    hub = SocketHub(per_user=1, total=1)
+    for error, code in ((InvalidInput("'after' is wrong"), 1008), (RuntimeError("secret detail"), 1011)):
+        socket = ScriptedSocket()
+        await serve(hub, socket, follow=feed("one", error=error))
+        assert socket.sent == [{"text": "one"}]
+        assert socket.closed is not None
+        assert socket.closed[0] == code
+        assert "secret" not in socket.closed[1]
+    assert hub.open_count == 0
+
+
+async def test_a_large_message_ends_the_feed() -> None:
+    socket = ScriptedSocket(["x" * 4096, "x" * 4097])
+    await serve(SocketHub(per_user=1, total=1), socket)
+    assert socket.closed is not None
+    assert socket.closed[0] == 1009
+
+
+async def test_a_client_that_stops_reading_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "SEND_TIMEOUT_SECONDS", 0.05)
+    socket = ScriptedSocket(is_stuck=True)
+    async with asyncio.timeout(5):
+        await serve(SocketHub(per_user=1, total=1), socket)
+    assert socket.closed is not None
+    assert socket.closed[0] == 1013
