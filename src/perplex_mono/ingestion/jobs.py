@@ -8,7 +8,7 @@ from loguru import logger
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from perplex_mono.errors import Conflict, DocumentFailure, PerplexError, StaleLease, Unavailable
+from perplex_mono.errors import Conflict, DocumentFailure, PerplexError, StaleLease, StorageFull, Unavailable
 from perplex_mono.inference.tokenizer import TokenCounter
 from perplex_mono.ingestion.chunking import Splitter, Strategy, make_splitter
 from perplex_mono.ingestion.committer import IndexCommitter
@@ -19,6 +19,7 @@ from perplex_mono.library.repository import CollectionRepository, DocumentReposi
 from perplex_mono.operations.progress import DocumentProgress, ProgressMeter
 from perplex_mono.operations.service import Claim, Ledger
 from perplex_mono.storage.database import Database
+from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
 
 BATCH_DOCUMENTS = 100
 OTHER_MODEL = (
@@ -109,12 +110,19 @@ class IngestHandler:
             await self._states.fail(work.claim, document, failure)
         except PerplexError:
             raise
-        except (SQLAlchemyError, OSError) as error:
-            raise Unavailable("storage", f"{type(error).__name__} while ingesting '{document.name}'") from error
         except Exception as error:
-            logger.exception("document.broke", document_id=document.id)
-            reason = f"The server could not process it ({type(error).__name__}); its log says more."
-            await self._states.fail(work.claim, document, DocumentFailure("internal", reason))
+            await self._judge(work, error)
+
+    async def _judge(self, work: Work, error: Exception) -> None:
+        """Trouble with the storage is raised, to be tried again; anything else must be the document's own."""
+        document = work.document
+        if is_disk_full(error):
+            raise StorageFull(MESSAGE) from error
+        if isinstance(error, (SQLAlchemyError, OSError)):
+            raise Unavailable("storage", f"{type(error).__name__} while ingesting '{document.name}'") from error
+        logger.opt(exception=error).error("document.broke", document_id=document.id)
+        reason = f"The server could not process it ({type(error).__name__}); its log says more."
+        await self._states.fail(work.claim, document, DocumentFailure("internal", reason))
 
     async def _was_taken_back(self, claim: Claim, document: Document) -> bool:
         """Whether only this document is no longer ours (deleted meanwhile), and the operation still is."""

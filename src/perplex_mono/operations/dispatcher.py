@@ -118,3 +118,6 @@ class Dispatcher:
             await ending
         except StaleLease as stale:
             logger.warning("operation.lease_lost", reason=str(stale))
+        except Exception as error:
+            # Not even the end can be written. The lease runs out by itself, and the operation is taken up again.
+            logger.warning("operation.end_not_written", reason=str(error))

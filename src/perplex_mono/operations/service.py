@@ -26,6 +26,7 @@ from perplex_mono.operations.schemas import (
     operation_view,
 )
 from perplex_mono.storage.database import Database, after_commit
+from perplex_mono.storage.disk_full import is_disk_full
 from perplex_mono.storage.identity import utc_now
 
 RETRY_SECONDS = (2.0, 10.0, 60.0)
@@ -247,6 +248,9 @@ class Ledger:
         """End the attempt: `failed` for a permanent cause, else queued again after a pause, or `dead`."""
         async with self.fenced(claim) as (session, operation):
             operation.error_type, operation.error_message = type(error).__name__, str(error)
+            if is_disk_full(error):
+                # No fault of the operation: it goes on when there is space again, however long that takes.
+                operation.attempt = max(0, operation.attempt - 1)
             if permanent:
                 await self._end(session, operation, "failed", _error_data(operation))
             elif operation.attempt >= self._max_attempts:

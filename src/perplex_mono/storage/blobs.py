@@ -5,12 +5,14 @@ import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from loguru import logger
 
 from perplex_mono.errors import StorageFull, TooLarge
+from perplex_mono.storage.disk_full import disk_full_told
 from perplex_mono.storage.identity import new_id
 
 BUFFER_BYTES = 1024 * 1024
@@ -55,19 +57,22 @@ class IncomingBlob:
 
     def discard(self) -> None:
         """Remove the temporary file; harmless after `keep`."""
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
         self._path.unlink(missing_ok=True)
 
     def _append(self, data: bytearray) -> None:
         self._hash.update(data)
-        self._file.write(data)
+        with disk_full_told():
+            self._file.write(data)
 
     def _finish(self) -> None:
         self._append(self._buffer)
         self._buffer = bytearray()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with disk_full_told():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
         self.sha256 = self._hash.hexdigest()
 
 
@@ -93,7 +98,8 @@ class BlobStore:
     def receive(self, limit_bytes: int) -> IncomingBlob:
         """Begin a new blob. Raises `StorageFull` when the disk is below its reserve."""
         self.require_space()
-        return IncomingBlob(self._incoming / new_id(), self._directory, limit_bytes)
+        with disk_full_told():
+            return IncomingBlob(self._incoming / new_id(), self._directory, limit_bytes)
 
     async def receive_all(self, chunks: AsyncIterable[bytes], limit_bytes: int) -> IncomingBlob:
         """Receive a whole stream; the temporary file is gone if it fails."""

@@ -13,13 +13,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, event, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 import perplex_mono
-from perplex_mono.errors import ConfigurationError
+from perplex_mono.errors import ConfigurationError, StorageFull
+from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
 
 READER_CONNECTIONS = 4
 BUSY_TIMEOUT_MS = 10_000
@@ -120,6 +121,11 @@ def _engine(path: Path, *, read_only: bool) -> AsyncEngine:
     def on_begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
+    def on_error(context: ExceptionContext) -> None:
+        if is_disk_full(context.original_exception):
+            raise StorageFull(MESSAGE) from context.original_exception
+
+    event.listen(engine.sync_engine, "handle_error", on_error)
     event.listen(engine.sync_engine, "connect", on_connect)
     event.listen(engine.sync_engine, "begin", on_begin)
     return engine

@@ -1,0 +1,33 @@
+"""A full disk by any of its names: each driver words it in its own way, the rest of the product knows `StorageFull`."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from perplex_mono.errors import StorageFull
+
+MESSAGE = "The disk is full; nothing was stored. Free some space and try again."
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_WORDS = ("no space left on device", "database or disk is full", "quota exceeded")
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether the error or its cause is a full disk, by the system's number or by SQLite's or Lance's words."""
+    while error is not None:
+        if isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in _NO_SPACE):
+            return True
+        if any(words in str(error).lower() for words in _WORDS):
+            return True
+        error = error.__cause__
+    return False
+
+
+@contextmanager
+def disk_full_told() -> Iterator[None]:
+    """Turn a full disk inside the block into `StorageFull`; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise StorageFull(MESSAGE) from error
+        raise

@@ -1,0 +1,86 @@
+"""A full disk refuses what is new and forgets nothing: work waits for space, however often it is tried meanwhile."""
+
+import errno
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from perplex_mono.errors import StorageFull, Unavailable
+from perplex_mono.operations.events import EventBus
+from perplex_mono.operations.service import Claim, Ledger
+from perplex_mono.storage.blobs import BlobStore
+from perplex_mono.storage.database import Database
+from perplex_mono.storage.disk_full import is_disk_full
+
+LANCE = "a commit failed: lance error: LanceError(IO): No space left on device (os error 28), src/writer.rs:12"
+
+
+class Clock:
+    """A clock that jumps over every pause."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(hours=1)
+        return self.now
+
+
+async def tried_often(database: Database, error: Exception) -> str:
+    """The state of an operation whose attempts all end with this error."""
+    ledger = Ledger(database, EventBus(), lease_seconds=30, max_attempts=3, clock=Clock())
+    async with database.write() as session:
+        operation = await ledger.enqueue(
+            session, owner_id="local", kind="ingest", collection_id=None, total=1, unit="pages"
+        )
+    for _ in range(6):
+        for claim in await ledger.claim(1):
+            assert isinstance(claim, Claim)
+            await ledger.fail(claim, error, permanent=False)
+    return (await ledger.get(operation.id, "local")).state
+
+
+@pytest.mark.parametrize("error", [StorageFull("The disk is full."), Unavailable("index", LANCE)])
+async def test_attempts_on_a_full_disk_do_not_count(database: Database, error: Exception) -> None:
+    assert await tried_often(database, error) == "queued"
+
+
+async def test_other_failed_attempts_count(database: Database) -> None:
+    assert await tried_often(database, Unavailable("index", "a commit failed: it is broken")) == "dead"
+
+
+async def test_a_database_without_room_says_that_the_disk_is_full(database: Database) -> None:
+    async def fill(session: AsyncSession) -> None:
+        connection = await session.connection()
+        await connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        await connection.exec_driver_sql("CREATE TABLE filler AS SELECT zeroblob(10000000) AS bytes")
+
+    with pytest.raises(StorageFull):
+        async with database.write() as session:
+            await fill(session)
+
+
+async def test_an_upload_that_fills_the_disk_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path, reserve_bytes=0, reserve_fraction=0.0)
+    store.open()
+    blob = store.receive(10_000_000)
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full here")
+    blob._file.close()
+    blob._file = full.open("wb")  # every write to it fails as on a full disk
+    await blob.write(b"x" * 100)
+    with pytest.raises(StorageFull):
+        await blob.finish()
+    blob.discard()
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_a_full_disk_is_known_by_number_and_by_words() -> None:
+    wrapped = RuntimeError("outer")
+    wrapped.__cause__ = OSError(errno.ENOSPC, "No space")
+    assert is_disk_full(wrapped)
+    assert is_disk_full(RuntimeError(LANCE))
+    assert not is_disk_full(OSError(errno.EACCES, "Permission denied"))
