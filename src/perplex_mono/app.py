@@ -63,6 +63,7 @@ def create_app(container: Container) -> Gate:
         dependencies=_dependencies(container),
         exception_handlers={PerplexError: on_error, HTTPException: on_error, Exception: on_error},
         openapi_config=openapi_config(),
+        logging_config=None,  # telemetry/logs.py owns the standard logging; Litestar would print lines of its own
         request_max_body_size=limits.max_json_bytes,
     )
     guard = LocalGuard(settings.server.host, settings.server.base_path)
