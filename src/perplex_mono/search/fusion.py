@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 
 def fuse(rankings: Sequence[tuple[float, Sequence[str]]], k: int) -> dict[str, float]:
-    """Weighted fusion of `(weight, ids best first)`: score = sum of weight / (k + rank). Best first, ties as first seen."""
+    """Weighted fusion of `(weight, ids best first)`: sum of weight / (k + rank). Best first, ties as first seen."""
     scores: dict[str, float] = {}
     for weight, ids in rankings:
         for rank, key in enumerate(ids, start=1):
@@ -15,6 +15,6 @@ def fuse(rankings: Sequence[tuple[float, Sequence[str]]], k: int) -> dict[str, f
     return dict(sorted(scores.items(), key=lambda item: -item[1]))
 
 
-def ranks_of(ids: Sequence[str]) -> Mapping[str, int]:
-    """The place of each id, from 1."""
-    return {key: rank for rank, key in enumerate(ids, start=1)}
+def ranks_of(rankings: Sequence[Sequence[str]]) -> Mapping[str, int]:
+    """The place of each id in its own list, from 1: what `fuse` counts with. No id is in two lists."""
+    return {key: rank for ids in rankings for rank, key in enumerate(ids, start=1)}

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -61,8 +61,8 @@ class _Found:
     fused: dict[str, float]
     dense: dict[str, float]
     sparse: dict[str, float]
-    dense_ids: list[str]
-    sparse_ids: list[str]
+    dense_ranks: Mapping[str, int]
+    sparse_ranks: Mapping[str, int]
 
 
 @dataclass
@@ -116,6 +116,8 @@ class SearchService:
             mode, vector = await self._embed(request, warnings)
             started = clock.lap("embed", started)
             self._warn_of_other_models(targets, mode, warnings)
+        if mode == "sparse" and request.min_dense_score is not None:
+            warnings.append("'min_dense_score' had no effect: this search compared no vectors.")
         depth = max(self._options.candidates, request.limit)
         hits: list[Hit] = []
         for round_number in range(MAX_ROUNDS):
@@ -221,8 +223,8 @@ class SearchService:
             fused=fuse(rankings, self._options.rrf_k),
             dense=dense,
             sparse=sparse,
-            dense_ids=sorted(dense, key=lambda key: -dense[key]),
-            sparse_ids=sorted(sparse, key=lambda key: -sparse[key]),
+            dense_ranks=ranks_of([[hit.id for hit in hits] for hits in dense_lists]),
+            sparse_ranks=ranks_of([[hit.id for hit in hits] for hits in sparse_lists]),
         )
 
     async def _hydrate(
@@ -238,13 +240,12 @@ class SearchService:
                 if len(rows) >= request.limit:
                     break
         terms = query_terms(request.query)
-        ranks = (ranks_of(found.dense_ids), ranks_of(found.sparse_ids)) if request.explain else None
         chosen = [key for key in order if key in rows][: request.limit]
-        return [_hit(key, *rows[key], found, mode, terms, ranks) for key in chosen]
+        return [_hit(key, *rows[key], found, mode, terms, explain=request.explain) for key in chosen]
 
 
 def _hit(
-    key: str, chunk: Chunk, document: Document, found: _Found, mode: SearchMode, terms: set[str], ranks: Any
+    key: str, chunk: Chunk, document: Document, found: _Found, mode: SearchMode, terms: set[str], *, explain: bool
 ) -> Hit:
     scores = Scores(dense=found.dense.get(key), sparse=found.sparse.get(key), fused=found.fused[key])
     score = {"hybrid": scores.fused, "dense": scores.dense, "sparse": scores.sparse}[mode]
@@ -265,8 +266,8 @@ def _hit(
         pages=[chunk.page],
         boxes=[Box(chunk.page, *box) for box in chunk.boxes],
         score=score if score is not None else found.fused[key],
-        scores=scores if ranks else None,
-        ranks=Ranks(dense=ranks[0].get(key), sparse=ranks[1].get(key)) if ranks else None,
+        scores=scores if explain else None,
+        ranks=Ranks(dense=found.dense_ranks.get(key), sparse=found.sparse_ranks.get(key)) if explain else None,
     )
 
 

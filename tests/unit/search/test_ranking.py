@@ -37,7 +37,7 @@ def test_one_list_keeps_its_order_and_none_gives_nothing() -> None:
 
 
 def test_places_count_from_one() -> None:
-    assert ranks_of(["x", "y"]) == {"x": 1, "y": 2}
+    assert ranks_of([["x", "y"], ["z"], []]) == {"x": 1, "y": 2, "z": 1}
 
 
 @pytest.mark.parametrize(
