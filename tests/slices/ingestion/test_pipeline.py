@@ -1,13 +1,15 @@
 """From uploaded bytes to searchable chunks, through real reader children, SQLite and LanceDB."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from perplex_mono.ingestion.reader_pool import ReaderPool
+from perplex_mono.ingestion.readers.contract import ReaderItem, ReadRequest
 from perplex_mono.storage.identity import new_id
 from tests import documents as make
 from tests.app_client import SCANNED_TEXT, App, open_app
@@ -94,8 +96,18 @@ async def test_a_second_collection_embeds_nothing_again(app: App) -> None:
     assert await app.names_found("kittiwake", collection_ids=[other]) == ["second.txt"] * document["chunk_count"]
 
 
-async def test_stored_pages_are_not_read_or_recognised_again(app: App, tmp_path: Path) -> None:
-    """A scan: its pages are checkpoints, so the second reading sees no page and OCR is not asked."""
+async def test_stored_pages_are_not_read_or_recognised_again(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan: its pages are checkpoints, so the second reading is told to skip them and OCR is not asked."""
+    skipped: list[frozenset[int]] = []
+    read = ReaderPool.read
+
+    def watched(pool: ReaderPool, request: ReadRequest) -> AsyncGenerator[ReaderItem, None]:
+        skipped.append(request.skip_pages)
+        return read(pool, request)
+
+    monkeypatch.setattr(ReaderPool, "read", watched)
     scan = make.scanned_pdf(tmp_path / "scan.pdf", ["page one", "page two"])
     (document,) = await app.ingest(("scan.pdf", scan.read_bytes()))
     assert (document["status"], document["page_count"]) == ("ready", 2)
@@ -105,6 +117,7 @@ async def test_stored_pages_are_not_read_or_recognised_again(app: App, tmp_path:
     (copy,) = await app.ingest(("copy.pdf", scan.read_bytes()), collection=other)
     assert (copy["status"], copy["page_count"]) == ("ready", 2)
     assert len(app.ocr.seen) == seen
+    assert skipped == [frozenset(), {1, 2}, {1, 2}]
 
 
 async def test_one_bad_file_never_stops_the_others(app: App, tmp_path: Path) -> None:

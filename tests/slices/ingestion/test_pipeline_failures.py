@@ -1,7 +1,7 @@
 """What goes wrong in the middle: a model that fails, documents taken away, crashes; nothing half is ever visible."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,10 @@ from perplex_mono.library.service import DocumentService, ReceivedFile
 from perplex_mono.operations.service import Claim, Ledger
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
+from perplex_mono.storage.vector_types import DocumentRows
+from perplex_mono.storage.vectors import VectorStore
 from tests import documents as make
-from tests.app_client import App, open_app
+from tests.app_client import App, Turnstile, open_app
 
 LONG = "\n\n".join(f"# Part {n}\n\n" + f"The stormglass of part {n} was read. " * 60 for n in range(40)).encode()
 
@@ -67,6 +69,31 @@ async def test_a_document_deleted_while_it_is_embedded_leaves_nothing(app: App) 
     assert set(await app.vector_ids()) == {accepted["documents"][1]["id"]}
     assert await app.names_found("stormglass", mode="sparse") == []
     assert (await app.client.get(f"/api/v1/documents/{going}")).status_code == 404
+
+
+async def test_a_document_deleted_while_it_is_committed_leaves_nothing(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are on their way to the index when the deletion has already swept there."""
+    turnstile = Turnstile()
+    turnstile.close()
+    commit = VectorStore.commit_documents
+
+    async def held(store: VectorStore, table: str, documents: Sequence[DocumentRows]) -> int:
+        await turnstile.wait()
+        return await commit(store, table, documents)
+
+    monkeypatch.setattr(VectorStore, "commit_documents", held)
+    accepted = await app.upload(("going.txt", b"The heliograph is going."), ("staying.txt", b"The telegraph stays."))
+    async with asyncio.timeout(30):
+        await turnstile.reached.wait()
+    going, staying = (item["id"] for item in accepted["documents"])
+    deleted = await app.client.delete(f"/api/v1/documents/{going}")
+    await app.settle(deleted.json()["operation_id"])
+    turnstile.open()
+    assert (await app.settle(accepted["operation_id"]))["state"] == "completed"
+    assert set(await app.vector_ids()) == {staying}
+    assert (await app.document(staying))["status"] == "ready"
 
 
 async def test_a_document_deleted_just_before_it_fails_does_not_hurt_the_others(app: App, tmp_path: Path) -> None:
