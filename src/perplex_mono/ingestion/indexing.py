@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import delete
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -82,16 +82,12 @@ class ChunkStore:
             for chunk, boxes in zip(cut_page.chunks, cut_page.boxes, strict=True):
                 ordinal = first_ordinal + len(rows)
                 rows.append(_chunk_row(document_id, index.id, ordinal, chunk, boxes))
-        for start in range(0, len(rows), ROWS_A_STATEMENT):
-            part = rows[start : start + ROWS_A_STATEMENT]
-            await session.exec(insert(Chunk).values(part).on_conflict_do_nothing())
+        await _insert(session, insert(Chunk).on_conflict_do_nothing(), rows)
         embeddings: list[dict[str, object]] = [
             {"model_key": self._embedder.model_key, "input_hash": key, "vector": vector.tobytes()}
             for key, vector in vectors.items()
         ]
-        for start in range(0, len(embeddings), ROWS_A_STATEMENT):
-            part = embeddings[start : start + ROWS_A_STATEMENT]
-            await session.exec(insert(StoredEmbedding).values(part).on_conflict_do_nothing())
+        await _insert(session, insert(StoredEmbedding).on_conflict_do_nothing(), embeddings)
         return len(rows)
 
     @staticmethod
@@ -141,6 +137,13 @@ class ChunkStore:
                 )
                 known.update((await session.exec(query)).all())
         return [key for key in hashes if key not in known]
+
+
+async def _insert(session: AsyncSession, statement: Insert, rows: Sequence[Mapping[str, object]]) -> None:
+    """Insert many rows by one short statement: written out, their thousands of parameters take long to compile."""
+    if rows:
+        connection = await session.connection()
+        await connection.execute(statement, rows)
 
 
 def _chunk_row(
