@@ -2,8 +2,11 @@
 
 import importlib
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from loguru import logger
 
 from benchmarks.rows import Row
 
@@ -98,4 +101,6 @@ BENCHES = (
 def measure(name: str, limit: int | None) -> list[Row]:
     """Run the benchmark of that name here; the entry of its process."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logger.remove()
+    logger.add(sys.stderr, level="WARNING")
     return next(bench for bench in BENCHES if bench.name == name).load()(limit)
