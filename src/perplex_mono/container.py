@@ -318,6 +318,7 @@ class _Builder:
             max_query_chars=limits.max_query_chars,
             max_limit=limits.max_k,
             timeout_seconds=search.timeout_seconds,
+            cache_size=search.cache_size,
         )
         return SearchService(storage.database, storage.vectors, inference.embedder, options)
 

@@ -91,6 +91,7 @@ class SearchSettings(_Section, frozen=True):
     dense_weight: Annotated[float, Meta(ge=0.0)] = 1.0
     sparse_weight: Annotated[float, Meta(ge=0.0)] = 1.0
     candidates: Annotated[int, Meta(ge=10, le=5000)] = 100
+    cache_size: Count = 256
     timeout_seconds: Seconds = 30.0
 
 

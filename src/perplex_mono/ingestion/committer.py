@@ -113,17 +113,24 @@ class IndexCommitter:
         for table, members in by_table.items():
             with span("index.commit", documents=len(members), chunks=sum(member.chunk_count for member in members)):
                 await vectors.create_table(table, members[0].index.dimension)
-                rows = [
-                    DocumentRows(member.document_id, True, await self._chunks.load(member.document_id, member.index))
-                    for member in members
-                ]
+                complete = [rows for member in members if (rows := await self._rows(member)) is not None]
                 failpoint("before_lance_commit")
-                await vectors.commit_documents(table, rows)
+                await vectors.commit_documents(table, complete)
                 failpoint("after_lance_commit")
             self._commits_since_maintenance += 1
             self._touched.add(table)
+            committed = {rows.document_id for rows in complete}
             for member in members:
-                await self._mark_ready(vectors, member)
+                if member.document_id in committed:
+                    await self._mark_ready(vectors, member)
+
+    async def _rows(self, prepared: PreparedDocument) -> DocumentRows | None:
+        """The document's chunks, every one with its vector; otherwise it is told to try again, and left out."""
+        batches = await self._chunks.load(prepared.document_id, prepared.index)
+        if sum(len(batch.ids) for batch in batches) == prepared.chunk_count:
+            return DocumentRows(prepared.document_id, True, batches)
+        self._settle([prepared], Unavailable("index", f"vectors of '{prepared.name}' went missing"))
+        return None
 
     async def _mark_ready(self, vectors: VectorStore, prepared: PreparedDocument) -> None:
         failpoint("before_ready")

@@ -222,7 +222,9 @@ class DocumentRepository:
         return sorted(unreferenced)
 
     async def purge_embeddings(self) -> None:
-        """Remove embeddings that no chunk uses."""
+        """Remove embeddings that no chunk uses, unless documents are being ingested: theirs may have no chunk yet."""
+        if await self.count_pending():
+            return
         connection = await self._session.connection()
         await connection.execute(text("DELETE FROM embeddings WHERE input_hash NOT IN (SELECT input_hash FROM chunks)"))
 

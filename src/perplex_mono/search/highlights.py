@@ -1,11 +1,13 @@
 """Where the words of a query stand in a passage."""
 
 import re
+from functools import lru_cache
 
 from perplex_mono.search.schemas import Highlight
 
 _WORD = re.compile(r"\w+")
 MAX_HIGHLIGHTS = 50
+STEMMED_WORDS = 20_000
 _SHORTEST_PREFIX = 4
 _ENDINGS = ("ations", "ation", "ings", "ing", "edly", "ies", "ied", "ed", "es", "ly", "er", "s", "y", "e")
 _STOP_WORDS = frozenset(
@@ -33,6 +35,7 @@ def find_highlights(text: str, terms: set[str]) -> list[Highlight]:
     return found
 
 
+@lru_cache(maxsize=STEMMED_WORDS)
 def stem(word: str) -> str:
     """The word without a common English ending: coarse, only to mark words, never to find passages."""
     for ending in _ENDINGS:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from perplex_mono.errors import InvalidInput, NotFound, Unavailable
 from perplex_mono.inference.embedder import Embedder
 from perplex_mono.library.models import DEFAULT_COLLECTION_NAME, Chunk, Document, SearchIndex
 from perplex_mono.library.repository import CollectionRepository, DocumentRepository
+from perplex_mono.search.cache import SearchCache
 from perplex_mono.search.fusion import fuse, ranks_of
 from perplex_mono.search.highlights import find_highlights, query_terms
 from perplex_mono.search.schemas import (
@@ -43,6 +46,7 @@ class SearchOptions:
     max_query_chars: int
     max_limit: int
     timeout_seconds: float
+    cache_size: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class _Clock:
         return now
 
     def total(self) -> dict[str, float]:
-        return {**self.timings, "total": round((time.perf_counter() - self._start) * 1000, 2)}
+        return {**self.timings, "total": _milliseconds(self._start)}
 
 
 class SearchService:
@@ -91,6 +95,7 @@ class SearchService:
         self._vectors = vectors
         self._embedder = embedder
         self._options = options
+        self._cache = SearchCache(options.cache_size)
 
     async def search(self, request: SearchRequest, owner_id: str) -> SearchResponse:
         """The best passages for the query.
@@ -99,12 +104,18 @@ class SearchService:
         index cannot be searched, `Overloaded` when too many queries wait for the model.
         """
         self._check(request)
+        started, key, changes = time.perf_counter(), SearchCache.key(request, owner_id), self._database.changes
+        known = self._cache.find(key, changes)
+        if known is not None:
+            return msgspec.structs.replace(known, timings_ms={"total": _milliseconds(started)})
         try:
             async with asyncio.timeout(self._options.timeout_seconds):
                 with span("search", mode=request.mode, limit=request.limit):
-                    return await self._search(request, owner_id)
+                    response = await self._search(request, owner_id)
         except TimeoutError:
             raise Unavailable("search", f"it took longer than {self._options.timeout_seconds} s") from None
+        self._cache.keep(key, changes, response)
+        return response
 
     async def _search(self, request: SearchRequest, owner_id: str) -> SearchResponse:
         clock, warnings = _Clock(), list[str]()
@@ -278,6 +289,10 @@ def _require_utc(name: str, time: datetime | None) -> None:
             time.astimezone(UTC)
     except OverflowError as error:
         raise InvalidInput(f"'{name}' is outside the calendar: {error}.") from error
+
+
+def _milliseconds(since: float) -> float:
+    return round((time.perf_counter() - since) * 1000, 2)
 
 
 async def _or_none(search: Coroutine[Any, Any, list[VectorHit]]) -> list[VectorHit]:

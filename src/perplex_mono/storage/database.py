@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -43,6 +44,8 @@ class Database:
         self._path = path
         self._writer = _engine(path, read_only=False)
         self._readers = _engine(path, read_only=True)
+        self.changes = 0
+        """Grows with every commit: what was read at one value still holds while it stays the same."""
 
     @property
     def path(self) -> Path:
@@ -64,7 +67,7 @@ class Database:
         """
         async with AsyncSession(self._writer, expire_on_commit=False) as session:
             yield session
-            commit = asyncio.ensure_future(_commit_and_tell(session))
+            commit = asyncio.ensure_future(self._commit_and_tell(session))
             try:
                 await asyncio.shield(commit)
             except asyncio.CancelledError:
@@ -73,7 +76,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A consistent read. Keep no await of a model or the network inside: a pinned reader grows the log."""
+        """Reads; each statement sees the newest commit. No transaction is held, so no reader can make the log grow."""
         async with AsyncSession(self._readers, expire_on_commit=False) as session:
             yield session
 
@@ -83,6 +86,12 @@ class Database:
             await session.exec(text("SELECT 1"))  # type: ignore[call-overload]  # sqlmodel types exec() for its own select
         async with self.write() as session:
             await session.exec(text("UPDATE heartbeat SET beat = beat + 1"))  # type: ignore[call-overload]  # same
+
+    async def _commit_and_tell(self, session: AsyncSession) -> None:
+        await session.commit()
+        self.changes += 1
+        for tell in session.info.pop(AFTER_COMMIT, []):
+            tell()
 
     async def close(self) -> None:
         """Close every connection; SQLite folds the log into the file as the last one goes."""
@@ -95,18 +104,17 @@ def after_commit(session: AsyncSession, tell: Callable[[], None]) -> None:
     session.info.setdefault(AFTER_COMMIT, []).append(tell)
 
 
-async def _commit_and_tell(session: AsyncSession) -> None:
-    await session.commit()
-    for tell in session.info.pop(AFTER_COMMIT, []):
-        tell()
-
-
 def _engine(path: Path, *, read_only: bool) -> AsyncEngine:
+    options: dict[str, Any] = {"pool_size": 1}
+    if read_only:
+        # Each step of a driver costs a change of threads: readers go without BEGIN and ROLLBACK.
+        options = {
+            "pool_size": READER_CONNECTIONS,
+            "isolation_level": "AUTOCOMMIT",
+            "skip_autocommit_rollback": True,
+        }
     engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}",
-        pool_size=READER_CONNECTIONS if read_only else 1,
-        max_overflow=0,
-        pool_timeout=POOL_TIMEOUT_SECONDS,
+        f"sqlite+aiosqlite:///{path}", max_overflow=0, pool_timeout=POOL_TIMEOUT_SECONDS, **options
     )
 
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -118,8 +126,13 @@ def _engine(path: Path, *, read_only: bool) -> AsyncEngine:
             cursor.execute("PRAGMA query_only=ON")
         cursor.close()
 
+    def on_invalidate(connection: DBAPIConnection, _: ConnectionPoolEntry, __: BaseException | None) -> None:
+        # A cancelled statement is still open, and SQLite keeps a connection with an open statement alive after close,
+        # its transaction and write lock included. The roll-back is queued before the close, whatever happens to us.
+        connection.rollback()
+
     def on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def on_error(context: ExceptionContext) -> None:
         if is_disk_full(context.original_exception):
@@ -127,7 +140,9 @@ def _engine(path: Path, *, read_only: bool) -> AsyncEngine:
 
     event.listen(engine.sync_engine, "handle_error", on_error)
     event.listen(engine.sync_engine, "connect", on_connect)
-    event.listen(engine.sync_engine, "begin", on_begin)
+    event.listen(engine.sync_engine, "invalidate", on_invalidate)
+    if not read_only:
+        event.listen(engine.sync_engine, "begin", on_begin)
     return engine
 
 

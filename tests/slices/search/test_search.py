@@ -188,11 +188,11 @@ async def test_limits_are_kept(app: App) -> None:
 async def test_without_a_model_words_alone_must_do(app: App) -> None:
     app.embedder.error = Unavailable("embedding", "the model is loading")
     try:
-        found = await app.search("cat", mode="hybrid")
+        found = await app.search("cat ", mode="hybrid")
         assert found["mode_used"] == "sparse"
         assert "the model is loading" in found["warnings"][0]
         assert sorted(hit["document"]["name"] for hit in found["hits"]) == ["cats.txt", "dogs.txt"]
-        assert await refused(app, query="cat", mode="dense") == 503
+        assert await refused(app, query="cat ", mode="dense") == 503
         assert (await app.search("cat", mode="sparse"))["warnings"] == []
     finally:
         app.embedder.error = None
@@ -201,10 +201,27 @@ async def test_without_a_model_words_alone_must_do(app: App) -> None:
 async def test_a_full_model_queue_is_told_as_such(app: App) -> None:
     app.embedder.error = Overloaded("Too many queries wait.", 3)
     try:
-        answer = await app.client.post("/api/v1/search", json={"query": "cat"})
+        answer = await app.client.post("/api/v1/search", json={"query": "cat, please"})
     finally:
         app.embedder.error = None
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
+
+
+async def test_a_repeated_search_is_answered_from_memory_until_anything_changes(app: App) -> None:
+    first = await app.search("whiskers", mode="hybrid")
+    again = await app.search("whiskers", mode="hybrid")
+    assert list(again["timings_ms"]) == ["total"]
+    assert again["hits"] == first["hits"]
+    await app.ingest(("more.txt", b"Whiskers help at night, whiskers are long."))
+    fresh = await app.search("whiskers", mode="hybrid")
+    assert "more.txt" in [hit["document"]["name"] for hit in fresh["hits"]]
+
+
+async def test_a_repeated_search_never_shows_what_was_deleted(app: App) -> None:
+    (document,) = await app.ingest(("gone.txt", b"A zeppelin floats over the lake."))
+    assert "gone.txt" in [hit["document"]["name"] for hit in (await app.search("zeppelin"))["hits"]]
+    await app.client.delete(f"/api/v1/documents/{document['id']}")
+    assert "gone.txt" not in [hit["document"]["name"] for hit in (await app.search("zeppelin"))["hits"]]
 
 
 async def test_reranking_without_a_model_is_warned_of(app: App) -> None:

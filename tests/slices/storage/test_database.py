@@ -118,6 +118,31 @@ async def test_a_write_cancelled_in_its_commit_is_told_when_it_is_durable(databa
     assert (await count(database), told) == (1, ["durable"])
 
 
+async def test_a_write_cancelled_in_the_middle_of_a_statement_gives_its_lock_back(database: Database) -> None:
+    """SQLite keeps a closed connection with an open statement alive, its write lock included."""
+    async with database.write() as session:
+        session.add_all([operation() for _ in range(200)])
+    kept: list[BaseException] = []
+
+    async def write() -> None:
+        async with database.write() as session:
+            session.add(operation())
+            await session.flush()
+            while True:
+                await session.exec(select(Operation))
+
+    for attempt in range(30):
+        task = asyncio.create_task(write())
+        await asyncio.sleep(0.01 + attempt * 0.0007)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as cancelled:
+            await task
+        kept.append(cancelled.value)
+        async with asyncio.timeout(5), database.write() as session:
+            session.add(operation())
+    assert await count(database) == 230
+
+
 async def test_two_hundred_concurrent_writes_all_arrive(database: Database) -> None:
     async def write(number: int) -> None:
         async with database.write() as session:
