@@ -75,7 +75,7 @@ class ChunkingSettings(_Section, frozen=True):
 
 
 class IngestionSettings(_Section, frozen=True):
-    concurrent_documents: Positive = 4
+    concurrent_documents: Positive = 8
     reader_processes: Positive = 2
     reader_memory_bytes: Annotated[int, Meta(ge=256 * MEGABYTE)] = 1_500_000_000
     page_timeout_seconds: Seconds = 60.0

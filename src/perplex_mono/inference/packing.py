@@ -119,13 +119,15 @@ class PackedBert:
         lengths = [len(row) for row in ids]
         groups = length_groups(lengths)
         rows = self._embed(ids, lengths)
+        tokens = rows.shape[0]
+        rows = functional.pad(rows, (0, 0, 0, padding(tokens)))
         for layer in self._layers:
             pause()
             attended = self._attend(layer.query_key_value(rows), groups)
             rows = layer.attention_norm(layer.attention_output(attended).add_(rows))
             pause()
             rows = layer.output_norm(layer.contract(layer.expand(rows)).add_(rows))
-        return functional.normalize(self._pool(rows, lengths))
+        return functional.normalize(self._pool(rows[:tokens], lengths))
 
     def _embed(self, ids: list[list[int]], lengths: list[int]) -> Tensor:
         import torch
@@ -140,7 +142,7 @@ class PackedBert:
 
         hidden = projected.shape[1] // 3
         width = hidden // self._heads
-        attended = projected.new_empty((projected.shape[0], hidden))
+        attended = projected.new_zeros((projected.shape[0], hidden))
         for group in groups:
             end = group.start + group.length * group.count
             split = projected[group.start : end].view(group.count, group.length, 3, self._heads, width)
@@ -186,6 +188,15 @@ class PackedBert:
         weight = torch.cat([tensors[f"{name}.weight"] for name in names])
         bias = torch.cat([tensors[f"{name}.bias"] for name in names])
         return _prepacked_linear(weight, bias, gelu) if self._prepacked else _plain_linear(weight, bias, gelu)
+
+
+def padding(tokens: int) -> int:
+    """Rows to add to a batch so that only some sixty sizes occur.
+
+    oneDNN keeps what it prepared for every size it meets: without this the process grew to 2.6 GB over 5,000 texts.
+    """
+    step = 8 if tokens <= 128 else 32 if tokens <= 1024 else 128
+    return -tokens % step
 
 
 def length_groups(lengths: Sequence[int]) -> list[LengthGroup]:

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from perplex_mono import __version__
 
 LAG_PROBE_SECONDS = 0.05
+MEMORY_SECONDS = 1.0
 _LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -33,6 +34,8 @@ class Metrics:
         self.resident_bytes = Gauge("process_resident_memory_bytes", "Resident memory", registry=registry)
         self.application.labels(__version__).set(1)
         self._process = psutil.Process()
+        self._memory_bytes = 0
+        self._memory_read_at = float("-inf")
 
     def render(self) -> bytes:
         """The exposition text, as of now."""
@@ -40,7 +43,13 @@ class Metrics:
         return generate_latest(self._registry)
 
     def resident_memory(self) -> int:
-        """Bytes of memory this process holds."""
+        """Bytes of memory this process held at most a second ago: asking the kernel costs more than a health check."""
+        now = time.monotonic()
+        if now - self._memory_read_at > MEMORY_SECONDS:
+            self._memory_bytes, self._memory_read_at = self._read_memory(), now
+        return self._memory_bytes
+
+    def _read_memory(self) -> int:
         return int(self._process.memory_info().rss)
 
     async def watch_loop(self) -> None:

@@ -6,15 +6,18 @@ rebinding), the Origin absent or our own (no cross-site posts or sockets), and n
 
 import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 CLOSED_REASON = (
     "The server is bound beyond this machine and has no user yet, so it answers nothing but /health and"
     " /ready. Bind it to 127.0.0.1 (server.host) to use it without accounts."
 )
+REMEMBERED_HOSTS = 256
 _OPEN_ROUTES = ("/health", "/ready")
 
 
+@lru_cache(maxsize=REMEMBERED_HOSTS)
 def is_loopback(host: str) -> bool:
     """Whether a bind address or host name means this machine only."""
     if host.lower() == "localhost":
@@ -55,6 +58,7 @@ class LocalGuard:
         return None
 
 
+@lru_cache(maxsize=REMEMBERED_HOSTS)
 def _host_name(host: str) -> str:
     if "@" in host:
         return ""
