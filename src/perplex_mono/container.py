@@ -46,7 +46,7 @@ from perplex_mono.storage.data_directory import DataDirectory
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.queue import ArqDoorbell
 from perplex_mono.storage.readiness import database_status, vectors_status
-from perplex_mono.storage.redis_server import ExternalRedis, RedisEndpoint, RedisServer, find_redis_binary
+from perplex_mono.storage.redis_server import NO_PROGRAM, ExternalRedis, RedisEndpoint, RedisServer, find_redis_binary
 from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import VectorStore
 from perplex_mono.telemetry.metrics import Metrics
@@ -164,12 +164,15 @@ class _Builder:
             max_name_chars=limits.max_name_chars,
             queue_documents=limits.queue_documents,
         )
+        ledger.on_ended(documents.fail_unfinished)
         collections = CollectionService(storage.database, ledger, self._recipe(inference))
         await collections.ensure_default(LOCAL_OWNER)
         ingestion = await self._ingestion(storage, inference, ledger)
         searcher = self._searcher(storage, inference)
         queue_probe = await self._run_operations(storage, ledger, ingestion)
         pages, database = ingestion.pages, storage.database
+        hub = SocketHub(per_user=limits.sockets_per_user, total=limits.sockets_total)
+        self._metrics.sockets.set_function(lambda: hub.open_count)
         return Container(
             settings=settings,
             collections=collections,
@@ -183,7 +186,7 @@ class _Builder:
             summaries=SummaryService(database, documents, pages),
             ledger=ledger,
             feeds=FeedService(database, bus),
-            hub=SocketHub(per_user=limits.sockets_per_user, total=limits.sockets_total),
+            hub=hub,
             health_service=self._health(storage, inference, ingestion, queue_probe),
             metrics=self._metrics,
             blobs=storage.blobs,
@@ -331,6 +334,7 @@ class _Builder:
             poll_seconds=self._settings.queue.poll_seconds,
             lease_seconds=self._settings.ingestion.lease_seconds,
         )
+        self._metrics.operations_running.set_function(lambda: dispatcher.running_count)
         await ledger.requeue_orphans()
         await ledger.prune_events(self._settings.limits.event_retention_days)
         self._supervise("index", ingestion.committer.run)
@@ -346,7 +350,10 @@ class _Builder:
         endpoint: RedisEndpoint = ExternalRedis(queue.redis_url)
         if not queue.redis_url:
             await asyncio.to_thread(directory.queue.mkdir, exist_ok=True, mode=0o700)
-            endpoint = redis = RedisServer(find_redis_binary() if queue.embedded_redis else None, directory.queue)
+            absent = NO_PROGRAM if queue.embedded_redis else "it is switched off (queue.embedded_redis)"
+            endpoint = redis = RedisServer(
+                find_redis_binary() if queue.embedded_redis else None, directory.queue, absent_reason=absent
+            )
             redis.start()
             self._stack.push_async_callback(redis.stop, STOP_STEP_SECONDS)
 

@@ -11,9 +11,9 @@ from sqlalchemy import update
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from perplex_mono.errors import Conflict, DataCorrupt, Overloaded, TooLarge
+from perplex_mono.errors import Conflict, DataCorrupt, FailureCode, Overloaded, TooLarge
 from perplex_mono.library.models import Collection, Document
-from perplex_mono.library.repository import CollectionRepository, DocumentRepository
+from perplex_mono.library.repository import PENDING_STATUSES, CollectionRepository, DocumentRepository
 from perplex_mono.library.schemas import (
     DocumentChanges,
     DocumentPage,
@@ -23,6 +23,7 @@ from perplex_mono.library.schemas import (
     UploadedDocument,
     document_view,
 )
+from perplex_mono.operations.models import Operation
 from perplex_mono.operations.service import Ledger
 from perplex_mono.storage.blobs import BlobStore, IncomingBlob
 from perplex_mono.storage.database import Database
@@ -180,6 +181,21 @@ class DocumentService:
                 unit="documents",
             )
         return OperationAccepted(operation_id=operation.id)
+
+    @staticmethod
+    async def fail_unfinished(session: AsyncSession, operation: Operation) -> None:
+        """Nothing waits for an operation that gave up: its documents fail with its reason, and can be retried."""
+        if operation.state not in ("failed", "dead"):
+            return
+        unfinished = (col(Document.operation_id) == operation.id) & col(Document.status).in_(PENDING_STATUSES)
+        failure: FailureCode = "internal"
+        await session.exec(
+            update(Document)
+            .where(unfinished)
+            .values(
+                status="failed", failure_code=failure, failure_message=operation.error_message, updated_at=utc_now()
+            )
+        )
 
     async def original(self, document_id: str, owner_id: str) -> tuple[DocumentView, str]:
         """The document and the path of its bytes. Raises `NotFound`, or `DataCorrupt` when the bytes are gone."""

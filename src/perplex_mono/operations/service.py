@@ -4,7 +4,7 @@ Execution is at least once, effects are exactly once: whoever runs an operation 
 of its work goes through `fenced`, and a write with an epoch that is no longer the operation's is refused.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -74,10 +74,15 @@ class Ledger:
         self._max_attempts = max_attempts
         self._clock = clock
         self._on_queued: list[Callable[[str, int], None]] = []
+        self._on_ended: list[Callable[[AsyncSession, Operation], Awaitable[None]]] = []
 
     def on_queued(self, ring: Callable[[str, int], None]) -> None:
         """Call `ring(operation_id, epoch)` after the commit of every operation that becomes ready to start."""
         self._on_queued.append(ring)
+
+    def on_ended(self, settle: Callable[[AsyncSession, Operation], Awaitable[None]]) -> None:
+        """Call `settle(session, operation)` in the transaction that ends an operation, whatever its end."""
+        self._on_ended.append(settle)
 
     # -- creating and reading -------------------------------------------------------------------------------
 
@@ -286,6 +291,8 @@ class Ledger:
         operation.finished_at = self._clock()
         operation.lease_until = None
         operation.eta_seconds = None
+        for settle in self._on_ended:
+            await settle(session, operation)
         await self.emit(session, operation, state, {"done": operation.done, "total": operation.total, **data})
         logger.info("operation.ended", ended_operation=operation.id, state=state, kind=operation.kind)
 

@@ -35,6 +35,7 @@ COMMANDS = (
     *("zadd", "zcard", "zrangebyscore", "zrem", "zscore"),
 )
 
+NO_PROGRAM = "no valkey-server or redis-server program was found"
 RedisState = Literal["up", "down", "absent"]
 
 
@@ -101,6 +102,7 @@ class RedisServer:
         binary: Path | None,
         directory: Path,
         *,
+        absent_reason: str = NO_PROGRAM,
         max_memory_megabytes: int = 64,
         ping_interval_seconds: float = 2.0,
         unresponsive_after_seconds: float = 15.0,
@@ -108,6 +110,7 @@ class RedisServer:
         max_delay_seconds: float = 30.0,
     ) -> None:
         self._binary = binary
+        self._absent_reason = absent_reason
         self._parents = [directory, Path(tempfile.gettempdir())]
         self._max_memory_megabytes = max_memory_megabytes
         self._ping_interval_seconds = ping_interval_seconds
@@ -157,7 +160,7 @@ class RedisServer:
     def reason(self) -> str | None:
         """Why the child cannot be used now; None when it can."""
         if self._binary is None:
-            return "no valkey-server or redis-server program was found"
+            return self._absent_reason
         inner = self._supervisor.status()
         return None if inner.state == "ok" else f"the Redis child is {inner.state}: {inner.reason}"
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import NotFound, StaleLease
 from perplex_mono.operations.events import EventBus
@@ -120,6 +121,20 @@ async def test_three_attempts_without_a_checkpoint_are_dead(database: Database, 
     assert view.state == "dead"
     assert view.error is not None
     assert "3 times" in view.error.message
+
+
+async def test_whoever_waits_for_an_operation_is_told_in_its_last_transaction(
+    database: Database, ledger: Ledger
+) -> None:
+    ended: list[tuple[str, str]] = []
+
+    async def settle(_: AsyncSession, operation: Operation) -> None:
+        ended.append((operation.id, operation.state))
+
+    ledger.on_ended(settle)
+    operation_id = await enqueue(database, ledger)
+    await ledger.fail(await claim_one(ledger), ValueError("never"), permanent=True)
+    assert ended == [(operation_id, "failed")]
 
 
 async def test_a_checkpoint_resets_the_attempts(database: Database, timed: Ledger, clock: Clock) -> None:
