@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 
 from perplex_mono.answers.extractive import ExtractiveWriter
@@ -29,6 +28,7 @@ from perplex_mono.ingestion.page_store import PageStore
 from perplex_mono.ingestion.pipeline import IngestPipeline
 from perplex_mono.ingestion.reader_pool import ReaderPool
 from perplex_mono.ingestion.readers.contract import ReaderLimits
+from perplex_mono.ingestion.readiness import readers_status
 from perplex_mono.ingestion.service import ReadingService
 from perplex_mono.library.collections import CollectionService, IndexRecipe
 from perplex_mono.library.jobs import DeleteHandler
@@ -51,7 +51,7 @@ from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import VectorStore
 from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.resources import ResourceProbes
-from perplex_mono.telemetry.supervision import ComponentState, ComponentStatus, Supervisor
+from perplex_mono.telemetry.supervision import Supervisor
 from perplex_mono.web.health import HealthService, Probe
 from perplex_mono.web.sockets import SocketHub
 
@@ -389,7 +389,7 @@ class _Builder:
             others={
                 "embedding": partial(embedding_status, inference.embedder),
                 "ocr": partial(ocr_status, inference.ocr),
-                "readers": partial(_readers_status, ingestion.readers),
+                "readers": partial(readers_status, ingestion.readers),
                 "queue": queue_probe,
                 **{supervisor.status().name: supervisor.status for supervisor in self._background},
                 "memory": resources.memory,
@@ -397,9 +397,3 @@ class _Builder:
                 "disk": resources.disk,
             },
         )
-
-
-def _readers_status(readers: ReaderPool) -> ComponentStatus:
-    status = readers.status()
-    state: ComponentState = "ok" if status.state == "ready" else "degraded"
-    return ComponentStatus("readers", state, status.reason or None, datetime.now(UTC))

@@ -22,6 +22,7 @@ from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
 
 BATCH_DOCUMENTS = 100
+LARGE_BYTES = 4 * 1024 * 1024
 OTHER_MODEL = (
     "The collection was indexed with another embedding model than the one that is set now (embedding.model)."
     " Set it back, or upload into a new collection."
@@ -51,6 +52,7 @@ class IngestHandler:
         self._tokens = tokens
         self._model_key = model_key
         self._places = asyncio.Semaphore(concurrent_documents)
+        self._large_places = asyncio.Semaphore(max(1, concurrent_documents // 2))
 
     async def run(self, claim: Claim) -> None:
         """Ingest until nothing of the operation is left to do, attachments found on the way included."""
@@ -76,9 +78,9 @@ class IngestHandler:
             while documents := await self._pending(claim):
                 async with asyncio.TaskGroup() as group:
                     for document in documents:
-                        await self._places.acquire()
+                        places = await self._take_places(document)
                         task = group.create_task(self._ingest(claim, document, index, meter))
-                        task.add_done_callback(lambda _: self._places.release())
+                        task.add_done_callback(partial(_give_back, places))
         except ExceptionGroup as errors:
             raise _first(errors) from errors
         finally:
@@ -87,6 +89,20 @@ class IngestHandler:
         async with self._database.read() as session:
             failed = await DocumentRepository(session).count_failed(claim.operation_id)
         await self._ledger.complete(claim, failed_count=failed)
+
+    async def _take_places(self, document: Document) -> list[asyncio.Semaphore]:
+        """Wait for a place; large documents may take only half of them, so that small ones never wait for giants."""
+        places = [self._places]
+        if document.size_bytes > LARGE_BYTES:
+            places.insert(0, self._large_places)
+        for at, place in enumerate(places):
+            try:
+                await place.acquire()
+            except BaseException:
+                for taken in places[:at]:
+                    taken.release()
+                raise
+        return places
 
     async def _ingest(self, claim: Claim, document: Document, index: SearchIndex, meter: ProgressMeter) -> None:
         progress = DocumentProgress(meter, document.id, document.name)
@@ -148,6 +164,11 @@ class IngestHandler:
     def _splitter(self, index: SearchIndex) -> Splitter:
         strategy: Strategy = "fixed" if index.chunk_strategy == "fixed" else "structure"
         return make_splitter(strategy, index.chunk_max_tokens, index.chunk_overlap_tokens, self._tokens)
+
+
+def _give_back(places: list[asyncio.Semaphore], _: asyncio.Task[None]) -> None:
+    for place in places:
+        place.release()
 
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:

@@ -124,11 +124,11 @@ class DocumentRepository:
         return (await self._session.exec(query)).first()
 
     async def list_pending(self, operation_id: str, limit: int) -> Sequence[Document]:
-        """Documents the operation has still to do, oldest first."""
+        """Documents the operation has still to do, small ones first: they are soon found, and giants hold up nobody."""
         query = (
             select(Document)
             .where(Document.operation_id == operation_id, col(Document.status).in_(PENDING_STATUSES))
-            .order_by(col(Document.id))
+            .order_by(col(Document.size_bytes), col(Document.id))
             .limit(limit)
         )
         return (await self._session.exec(query)).all()

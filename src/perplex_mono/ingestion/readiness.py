@@ -1,0 +1,13 @@
+"""How the reader children are, for `/ready`."""
+
+from datetime import UTC, datetime
+
+from perplex_mono.ingestion.reader_pool import ReaderPool
+from perplex_mono.telemetry.supervision import ComponentState, ComponentStatus
+
+
+def readers_status(readers: ReaderPool) -> ComponentStatus:
+    """Ok unless children cannot be started."""
+    status = readers.status()
+    state: ComponentState = "ok" if status.state == "ready" else "degraded"
+    return ComponentStatus("readers", state, status.reason or None, datetime.now(UTC))
