@@ -78,9 +78,9 @@ class IngestHandler:
             while documents := await self._pending(claim):
                 async with asyncio.TaskGroup() as group:
                     for document in documents:
-                        places = await self._take_places(document)
-                        task = group.create_task(self._ingest(claim, document, index, meter))
-                        task.add_done_callback(partial(_give_back, places))
+                        place = await self._take_place(document)
+                        task = group.create_task(self._ingest(claim, document, index, meter, place))
+                        task.add_done_callback(place.leave)
         except ExceptionGroup as errors:
             raise _first(errors) from errors
         finally:
@@ -90,25 +90,20 @@ class IngestHandler:
             failed = await DocumentRepository(session).count_failed(claim.operation_id)
         await self._ledger.complete(claim, failed_count=failed)
 
-    async def _take_places(self, document: Document) -> list[asyncio.Semaphore]:
+    async def _take_place(self, document: Document) -> "_Place":
         """Wait for a place; large documents may take only half of them, so that small ones never wait for giants."""
-        places = [self._places]
-        if document.size_bytes > LARGE_BYTES:
-            places.insert(0, self._large_places)
-        for at, place in enumerate(places):
-            try:
-                await place.acquire()
-            except BaseException:
-                for taken in places[:at]:
-                    taken.release()
-                raise
-        return places
+        is_large = document.size_bytes > LARGE_BYTES
+        place = _Place([self._large_places, self._places] if is_large else [self._places])
+        await place.take()
+        return place
 
-    async def _ingest(self, claim: Claim, document: Document, index: SearchIndex, meter: ProgressMeter) -> None:
+    async def _ingest(
+        self, claim: Claim, document: Document, index: SearchIndex, meter: ProgressMeter, place: "_Place"
+    ) -> None:
         progress = DocumentProgress(meter, document.id, document.name)
         self._committer.in_flight += 1
         try:
-            await self._ingest_or_fail(Work(claim, document, index, self._splitter(index), progress))
+            await self._ingest_or_fail(Work(claim, document, index, self._splitter(index), progress, place.leave))
         except StaleLease:
             if not await self._was_taken_back(claim, document):
                 raise
@@ -166,9 +161,27 @@ class IngestHandler:
         return make_splitter(strategy, index.chunk_max_tokens, index.chunk_overlap_tokens, self._tokens)
 
 
-def _give_back(places: list[asyncio.Semaphore], _: asyncio.Task[None]) -> None:
-    for place in places:
-        place.release()
+class _Place:
+    """The right to read and embed; left before the commit, where documents wait for each other."""
+
+    def __init__(self, semaphores: list[asyncio.Semaphore]) -> None:
+        self._wanted = semaphores
+        self._taken: list[asyncio.Semaphore] = []
+
+    async def take(self) -> None:
+        """Wait until all are free; a cancelled wait takes none."""
+        try:
+            for semaphore in self._wanted:
+                await semaphore.acquire()
+                self._taken.append(semaphore)
+        except BaseException:
+            self.leave()
+            raise
+
+    def leave(self, *_: object) -> None:
+        """Let another document have it; harmless the second time."""
+        while self._taken:
+            self._taken.pop().release()
 
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:

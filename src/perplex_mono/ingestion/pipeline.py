@@ -1,7 +1,7 @@
 """One document, from stored bytes to searchable chunks: the steps, top to bottom."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -33,6 +33,7 @@ class Work:
     index: SearchIndex
     splitter: Splitter
     progress: DocumentProgress
+    leave_place: Callable[[], None]
 
 
 class IngestPipeline:
@@ -68,6 +69,7 @@ class IngestPipeline:
                     pages += len(batch)
             if chunks == 0:
                 raise DocumentFailure("no_text", "No text was found in it, neither stored nor by OCR.")
+            work.leave_place()
             await self._commit(work, pages, chunks)
 
     async def _read_ahead(self, work: Work) -> AsyncGenerator[list[Page], None]:
