@@ -11,8 +11,8 @@ from perplex_mono.answers.service import AnswerService
 from perplex_mono.answers.summaries import SummaryService
 from perplex_mono.inference.embedder import Embedder
 from perplex_mono.inference.engine import TorchEmbedder
-from perplex_mono.inference.loading import load_encoder
-from perplex_mono.inference.model_files import BUNDLED_MODEL, BUNDLED_SHA256, ModelFiles, describe_model, find_model
+from perplex_mono.inference.loading import find_files, load_encoder
+from perplex_mono.inference.model_files import ModelFiles
 from perplex_mono.inference.ocr import OcrEngine
 from perplex_mono.inference.ocr_engines import open_ocr, usable_cores
 from perplex_mono.inference.readiness import embedding_status, ocr_status
@@ -221,7 +221,8 @@ class _Builder:
 
     async def _inference(self, embedder: Embedder | None, ocr: OcrEngine | None) -> _Inference:
         """Describe the models and check that chunks fit; nothing is loaded yet."""
-        files = await asyncio.to_thread(self._model_files)
+        model = self._settings.embedding
+        files = await asyncio.to_thread(find_files, model.model, allow_download=model.allow_download)
         tokens = files.token_counter()
         chunking = self._settings.chunking
         make_splitter(chunking.strategy, chunking.max_tokens, chunking.overlap_tokens, tokens)
@@ -238,12 +239,6 @@ class _Builder:
             )
         self._stack.push_async_callback(ocr.close)
         return _Inference(tokens, embedder, ocr)
-
-    def _model_files(self) -> ModelFiles:
-        settings = self._settings.embedding
-        is_bundled = settings.model == BUNDLED_MODEL
-        directory = find_model(settings.model, allow_download=settings.allow_download)
-        return describe_model(directory, expected_sha256=BUNDLED_SHA256 if is_bundled else None)
 
     def _embedder(self, files: ModelFiles) -> TorchEmbedder:
         settings = self._settings.embedding

@@ -43,9 +43,17 @@ def open_embedder(
     Reads the model's files (a tenth of a second for the bundled one), so call it in a thread for large models.
     Raises `ConfigurationError` when there is no such model or it must not be read.
     """
-    directory = find_model(model, allow_download=allow_download)
-    files = describe_model(directory, expected_sha256=BUNDLED_SHA256 if model == BUNDLED_MODEL else None)
+    files = find_files(model, allow_download=allow_download)
     return TorchEmbedder(files, partial(load_encoder, files, device=device, dtype=dtype), **options)
+
+
+def find_files(model: str, *, allow_download: bool = False) -> ModelFiles:
+    """Return the checked files of a model by name or folder; the bundled one has to be the published one.
+
+    Blocks; raises `ConfigurationError` when there is no such model or it must not be read.
+    """
+    directory = find_model(model, allow_download=allow_download)
+    return describe_model(directory, expected_sha256=BUNDLED_SHA256 if model == BUNDLED_MODEL else None)
 
 
 def load_encoder(files: ModelFiles, *, device: str = "auto", dtype: DtypeChoice = "auto") -> TextEncoder:

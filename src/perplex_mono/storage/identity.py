@@ -29,14 +29,6 @@ def derived_id(*parts: str) -> str:
     return str(uuid.UUID(bytes=bytes(digest)))
 
 
-def is_id(value: str) -> bool:
-    """Whether `value` has the form of an id, so that nonsense never reaches a query."""
-    try:
-        return str(uuid.UUID(value)) == value.lower()
-    except ValueError:
-        return False
-
-
 def utc_now() -> datetime:
     """The time, aware, in UTC."""
     return datetime.now(UTC)

@@ -6,7 +6,7 @@ says what there is to do, and the dispatcher looks there every two seconds anywa
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import msgspec
 from arq.connections import ArqRedis
@@ -24,14 +24,6 @@ CLOSE_STEP_SECONDS = 1.0
 MAX_WAITING_RINGS = 256
 
 OperationId = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z-]{1,64}$")]
-
-
-class Doorbell(Protocol):
-    """Announces that an operation waits in the ledger."""
-
-    def ring(self, operation_id: str, epoch: int) -> None:
-        """Announces it, or does nothing; returns at once and never fails."""
-        ...
 
 
 class _Ring(msgspec.Struct, forbid_unknown_fields=True, rename={"function": "f", "arguments": "a", "options": "k"}):
