@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from loguru import logger
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import PerplexError, StaleLease, Unavailable
 from perplex_mono.ingestion.indexing import ChunkStore
 from perplex_mono.library.models import Document, SearchIndex
+from perplex_mono.operations.models import Operation
 from perplex_mono.operations.service import Claim, Ledger
 from perplex_mono.storage.identity import utc_now
 from perplex_mono.storage.starting import Starting
@@ -120,9 +123,12 @@ class IndexCommitter:
             self._commits_since_maintenance += 1
             self._touched.add(table)
             committed = {rows.document_id for rows in complete}
+            by_claim: dict[str, list[PreparedDocument]] = defaultdict(list)
             for member in members:
                 if member.document_id in committed:
-                    await self._mark_ready(vectors, member)
+                    by_claim[member.claim.operation_id].append(member)
+            for mine in by_claim.values():
+                await self._mark_ready(vectors, table, mine)
 
     async def _rows(self, prepared: PreparedDocument) -> DocumentRows | None:
         """The document's chunks, every one with its vector; otherwise it is told to try again, and left out."""
@@ -132,36 +138,43 @@ class IndexCommitter:
         self._settle([prepared], Unavailable("index", f"vectors of '{prepared.name}' went missing"))
         return None
 
-    async def _mark_ready(self, vectors: VectorStore, prepared: PreparedDocument) -> None:
+    async def _mark_ready(self, vectors: VectorStore, table: str, group: Sequence[PreparedDocument]) -> None:
+        """Say in one transaction that the documents of one claim are ready; take back those no longer ours."""
         failpoint("before_ready")
+        ready: list[PreparedDocument] = []
         try:
-            async with self._ledger.fenced(prepared.claim) as (session, operation):
-                document = await session.get(Document, prepared.document_id)
-                is_ours = document is not None and document.operation_id == operation.id
-                if document is None or not is_ours or document.status != "processing":
-                    raise StaleLease(f"Document {prepared.document_id} was taken back while it was indexed.")
-                document.status = "ready"
-                document.page_count, document.chunk_count = prepared.page_count, prepared.chunk_count
-                document.updated_at = utc_now()
-                self._ledger.mark_checkpoint(operation)
-                await self._ledger.emit(
-                    session,
-                    operation,
-                    "document_done",
-                    {
-                        "document_id": document.id,
-                        "name": document.name,
-                        "pages": prepared.page_count,
-                        "chunks": prepared.chunk_count,
-                    },
-                )
-        except StaleLease as stale:
-            await vectors.delete_documents(prepared.index.table_name, [prepared.document_id])
-            if not prepared.committed.done():
-                prepared.committed.set_exception(stale)
-        else:
+            async with self._ledger.fenced(group[0].claim) as (session, operation):
+                ready = await self._own(session, operation, group)
+                await self._ledger.emit_all(session, operation, "document_done", [_done(each) for each in ready])
+                if ready:
+                    self._ledger.mark_checkpoint(operation)
+        except StaleLease:
+            ready = []
+        for prepared in ready:
             if not prepared.committed.done():
                 prepared.committed.set_result(None)
+        stale = [prepared for prepared in group if prepared not in ready]
+        if stale:
+            await vectors.delete_documents(table, [prepared.document_id for prepared in stale])
+            self._settle(stale, StaleLease("The document was deleted or taken back while it was indexed."))
+
+    @staticmethod
+    async def _own(
+        session: AsyncSession, operation: Operation, group: Sequence[PreparedDocument]
+    ) -> list[PreparedDocument]:
+        """Set those documents ready that are still this operation's; returns them."""
+        query = select(Document).where(
+            col(Document.id).in_([prepared.document_id for prepared in group]),
+            Document.operation_id == operation.id,
+            Document.status == "processing",
+        )
+        rows = {row.id: row for row in (await session.exec(query)).all()}
+        own = [prepared for prepared in group if prepared.document_id in rows]
+        for prepared in own:
+            row = rows[prepared.document_id]
+            row.status, row.updated_at = "ready", utc_now()
+            row.page_count, row.chunk_count = prepared.page_count, prepared.chunk_count
+        return own
 
     async def _maintain(self, *, idle: bool) -> None:
         """Upkeep of the tables written to; under load only what searches suffer from."""
@@ -173,3 +186,12 @@ class IndexCommitter:
                 logger.exception("index.maintenance_failed", table=table)
         if idle:
             self._touched.clear()
+
+
+def _done(prepared: PreparedDocument) -> dict[str, object]:
+    return {
+        "document_id": prepared.document_id,
+        "name": prepared.name,
+        "pages": prepared.page_count,
+        "chunks": prepared.chunk_count,
+    }

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from sqlalchemy import func, update
 from sqlmodel import col
@@ -18,8 +19,20 @@ from perplex_mono.operations.service import Claim, Ledger
 from perplex_mono.storage.identity import utc_now
 
 
+@dataclass
+class Reading:
+    """What was read of a document and is not stored yet: the document's next transaction takes it along."""
+
+    opened: Opened | None = None
+    pages: list[Page] = field(default_factory=list)
+
+
 class DocumentStates:
-    """Moves documents from received to processing, and to failed; `IndexCommitter` moves them to ready."""
+    """Moves documents from received to processing, and to failed; `IndexCommitter` moves them to ready.
+
+    Every transaction costs a small file more than its text does, so there are few: whatever was read waits in a
+    `Reading` for the next one, unless reading it again would be dear.
+    """
 
     def __init__(self, ledger: Ledger, *, max_attempts: int) -> None:
         self._ledger = ledger
@@ -36,8 +49,9 @@ class DocumentStates:
             attempts = row.attempts
             if attempts >= self._max_attempts:
                 self._ledger.mark_checkpoint(operation)
+            if row.status == "processing":
+                await ChunkStore.clear(session, document.id, index.id)
             row.status, row.updated_at = "processing", utc_now()
-            await ChunkStore.clear(session, document.id, index.id)
             await self._ledger.emit(
                 session, operation, "document_started", {"document_id": document.id, "name": document.name}
             )
@@ -53,28 +67,18 @@ class DocumentStates:
             fewer = func.max(0, col(Document.attempts) - 1)
             await session.exec(update(Document).where(in_flight).values(attempts=fewer))
 
-    async def mark_opened(self, claim: Claim, document: Document, opened: Opened) -> None:
-        """What the reader found out about the whole document."""
+    async def checkpoint(self, claim: Claim, document: Document, reading: Reading) -> None:
+        """Store what was read, so that no attempt reads it again."""
         async with self._row(claim, document) as (session, operation, row):
-            row.media_type = opened.media_type
-            row.page_count = opened.page_count
-            for message in opened.warnings:
-                warning = {"document_id": document.id, "name": document.name, "message": message}
-                await self._ledger.emit(session, operation, "warning", warning)
-
-    async def checkpoint_pages(self, claim: Claim, document: Document, pages: Sequence[Page]) -> None:
-        """Keep pages that were read, so that no attempt reads them again."""
-        if not pages:
-            return
-        async with self._row(claim, document) as (session, operation, row):
-            await PageStore.add(session, document.sha256, pages)
-            row.attempts = 0
-            self._ledger.mark_checkpoint(operation)
+            await self._store(session, operation, row, reading)
 
     @asynccontextmanager
-    async def page_step(self, claim: Claim, document: Document, pages: Sequence[Page]) -> AsyncIterator[AsyncSession]:
+    async def page_step(
+        self, claim: Claim, document: Document, pages: Sequence[Page], reading: Reading
+    ) -> AsyncIterator[AsyncSession]:
         """A transaction that ends with the news that these pages are cut and embedded."""
         async with self._row(claim, document) as (session, operation, row):
+            await self._store(session, operation, row, reading)
             yield session
             numbers = [page.number for page in pages]
             await self._ledger.emit(
@@ -84,9 +88,10 @@ class DocumentStates:
                 {"document_id": document.id, "name": document.name, "pages": numbers, "of": row.page_count},
             )
 
-    async def fail(self, claim: Claim, document: Document, failure: DocumentFailure) -> None:
+    async def fail(self, claim: Claim, document: Document, failure: DocumentFailure, reading: Reading) -> None:
         """The document cannot be ingested; its owner can read why."""
         async with self._row(claim, document) as (session, operation, row):
+            await self._store(session, operation, row, reading)
             row.status, row.updated_at = "failed", utc_now()
             row.failure_code, row.failure_message = failure.code, str(failure)
             operation.failed_count += 1
@@ -101,6 +106,18 @@ class DocumentStates:
                     "failure": {"code": failure.code, "message": str(failure), "retryable": failure.retryable},
                 },
             )
+
+    async def _store(self, session: AsyncSession, operation: Operation, row: Document, reading: Reading) -> None:
+        opened, reading.opened = reading.opened, None
+        pages, reading.pages = reading.pages, []
+        if opened is not None:
+            row.media_type, row.page_count = opened.media_type, opened.page_count
+            warnings = [{"document_id": row.id, "name": row.name, "message": text} for text in opened.warnings]
+            await self._ledger.emit_all(session, operation, "warning", warnings)
+        if pages:
+            await PageStore.add(session, row.sha256, pages)
+            row.attempts = 0
+            self._ledger.mark_checkpoint(operation)
 
     @asynccontextmanager
     async def _row(self, claim: Claim, document: Document) -> AsyncIterator[tuple[AsyncSession, Operation, Document]]:

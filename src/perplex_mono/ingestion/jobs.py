@@ -118,7 +118,7 @@ class IngestHandler:
             await self._pipeline.ingest(work)
         except DocumentFailure as failure:
             logger.info("document.failed", document_id=document.id, code=failure.code, reason=str(failure))
-            await self._states.fail(work.claim, document, failure)
+            await self._states.fail(work.claim, document, failure, work.reading)
         except PerplexError:
             raise
         except Exception as error:
@@ -133,7 +133,7 @@ class IngestHandler:
             raise Unavailable("storage", f"{type(error).__name__} while ingesting '{document.name}'") from error
         logger.opt(exception=error).error("document.broke", document_id=document.id)
         reason = f"The server could not process it ({type(error).__name__}); its log says more."
-        await self._states.fail(work.claim, document, DocumentFailure("internal", reason))
+        await self._states.fail(work.claim, document, DocumentFailure("internal", reason), work.reading)
 
     async def _was_taken_back(self, claim: Claim, document: Document) -> bool:
         """Whether only this document is no longer ours (deleted meanwhile), and the operation still is."""

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from perplex_mono.errors import DocumentFailure
 from perplex_mono.ingestion.attachments import AttachmentKeeper
 from perplex_mono.ingestion.chunking import Outline, Splitter
 from perplex_mono.ingestion.committer import IndexCommitter, PreparedDocument
-from perplex_mono.ingestion.document_states import DocumentStates
+from perplex_mono.ingestion.document_states import DocumentStates, Reading
 from perplex_mono.ingestion.indexing import ChunkStore, CutPage, cut
 from perplex_mono.ingestion.page_reading import PageReader
 from perplex_mono.ingestion.pages import Attachment, Page
@@ -34,6 +34,7 @@ class Work:
     splitter: Splitter
     progress: DocumentProgress
     leave_place: Callable[[], None]
+    reading: Reading = field(default_factory=Reading)
 
 
 class IngestPipeline:
@@ -102,31 +103,31 @@ class IngestPipeline:
         producer.result()
 
     async def _read(self, work: Work) -> AsyncGenerator[list[Page], None]:
-        """Batches of pages, each a checkpoint: what was read once is never read again."""
+        """Batches of pages; what OCR read is stored at once, other pages with their chunks."""
 
         async def opened(item: Opened) -> None:
             if item.page_count is not None:
                 work.progress.expect_pages(item.page_count)
-            await self._states.mark_opened(work.claim, work.document, item)
+            work.reading.opened = item
 
         async def attached(item: Attachment) -> None:
             if await self._attachments.keep(work.claim, work.document, item):
                 work.progress.expect_attachment()
 
         batch: list[Page] = []
-        fresh: list[Page] = []
         pages = self._reader.read(work.document, opened, attached)
         async with aclosing(pages) as stream:
             async for page, is_new in stream:
                 batch.append(page)
-                fresh += [page] if is_new else []
+                if is_new:
+                    work.reading.pages.append(page)
+                if is_new and page.source == "ocr":
+                    await self._states.checkpoint(work.claim, work.document, work.reading)
                 is_full = len(batch) >= BATCH_PAGES or sum(len(page.text) for page in batch) >= BATCH_CHARS
                 if is_full or page.source == "ocr":
-                    await self._states.checkpoint_pages(work.claim, work.document, fresh)
                     yield batch
-                    batch, fresh = [], []
+                    batch = []
         if batch:
-            await self._states.checkpoint_pages(work.claim, work.document, fresh)
             yield batch
 
     async def _cut(self, work: Work, pages: Sequence[Page], outline: Outline) -> tuple[list[CutPage], Outline]:
@@ -136,7 +137,8 @@ class IngestPipeline:
     async def _embed(self, work: Work, cut_pages: Sequence[CutPage], first_ordinal: int) -> int:
         with span("ingest.embed", chunks=sum(len(page.chunks) for page in cut_pages)):
             vectors = await self._chunks.embed(cut_pages)
-            async with self._states.page_step(work.claim, work.document, [cut.page for cut in cut_pages]) as session:
+            pages = [cut.page for cut in cut_pages]
+            async with self._states.page_step(work.claim, work.document, pages, work.reading) as session:
                 count = await self._chunks.add(session, work.document.id, work.index, cut_pages, first_ordinal, vectors)
         work.progress.advance(len(cut_pages), cut_pages[-1].page.number)
         return count

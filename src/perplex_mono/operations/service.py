@@ -4,7 +4,7 @@ Execution is at least once, effects are exactly once: whoever runs an operation 
 of its work goes through `fenced`, and a write with an epoch that is no longer the operation's is refused.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -208,19 +208,23 @@ class Ledger:
         self, session: AsyncSession, operation: Operation, event_type: EventType, data: Mapping[str, Any]
     ) -> int:
         """Number and store an event in the caller's transaction; followers get it after the commit."""
-        event = Event(
-            operation_id=operation.id,
-            owner_id=operation.owner_id,
-            type=event_type,
-            time=self._clock(),
-            data=dict(data),
-        )
-        session.add(event)
+        return await self.emit_all(session, operation, event_type, [data])
+
+    async def emit_all(
+        self, session: AsyncSession, operation: Operation, event_type: EventType, items: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """As `emit` for several events of one type, in order; the last one's number."""
+        now = self._clock()
+        events = [
+            Event(operation_id=operation.id, owner_id=operation.owner_id, type=event_type, time=now, data=dict(data))
+            for data in items
+        ]
+        session.add_all(events)
         await session.flush()
-        assert event.seq is not None
-        message = envelope(event)
-        after_commit(session, lambda: self._bus.publish(operation.owner_id, message))
-        return event.seq
+        messages = [envelope(event) for event in events]
+        for message in messages:
+            after_commit(session, partial(self._bus.publish, operation.owner_id, message))
+        return (events[-1].seq or 0) if events else 0
 
     async def record_progress(self, claim: Claim, progress: Progress) -> None:
         """Store how far the operation is, in place of what was said before."""

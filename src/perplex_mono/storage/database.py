@@ -7,6 +7,7 @@ is a pool of one and readers are `query_only`. Every write begins IMMEDIATE: an 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 import perplex_mono
 from perplex_mono.errors import ConfigurationError, StorageFull
 from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
+from perplex_mono.storage.sqlite_driver import connect
 
 READER_CONNECTIONS = 4
 BUSY_TIMEOUT_MS = 10_000
@@ -114,7 +116,11 @@ def _engine(path: Path, *, read_only: bool) -> AsyncEngine:
             "skip_autocommit_rollback": True,
         }
     engine = create_async_engine(
-        f"sqlite+aiosqlite:///{path}", max_overflow=0, pool_timeout=POOL_TIMEOUT_SECONDS, **options
+        f"sqlite+aiosqlite:///{path}",
+        async_creator=partial(connect, path),
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        **options,
     )
 
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perplex_mono.errors import DocumentFailure, Unavailable
-from perplex_mono.ingestion.document_states import DocumentStates
+from perplex_mono.ingestion.document_states import DocumentStates, Reading
 from perplex_mono.ingestion.pages import Page
 from perplex_mono.library.collections import CollectionService, IndexRecipe
 from perplex_mono.library.models import Document, SearchIndex
@@ -241,7 +241,7 @@ async def test_a_page_that_was_kept_starts_the_count_anew(crashing: Crashing) ->
         claim = await crashing.claim()
         (document, _), index = await crashing.rows()
         await crashing.states.begin(claim, document, index)
-        await crashing.states.checkpoint_pages(claim, document, [Page(number=number, text="kept")])
+        await crashing.states.checkpoint(claim, document, Reading(pages=[Page(number=number, text="kept")]))
         await crashing.ledger.requeue_orphans()
     (document, _), _ = await crashing.rows()
     assert document.attempts == 0
