@@ -21,6 +21,7 @@ from perplex_mono.inference.requests import EmbeddingRequest, TextSlots
 REQUEST_TEXTS = 128  # a caller with more takes several turns, so that others come between
 WINDOW_TEXTS = 512
 QUERY_WINDOW_TEXTS = 32
+MAX_WORKERS = 4  # of the ingestion lane
 MAX_PAUSE_SECONDS = 0.5  # for which a batch stands aside for questions, in all
 
 
@@ -68,6 +69,7 @@ class TorchEmbedder:
         self._query_budget = TokenBudget(max_batch_tokens)
         self._budget = TokenBudget(max_batch_tokens)
         threads = threads or usable_cores()
+        self._workers = min(threads, MAX_WORKERS)
         self._queries = self._lane("query", threads=threads, niceness=0, idle_unload_seconds=idle_unload_seconds)
         self._documents = self._lane("document", threads=threads, niceness=ingestion_niceness, idle_unload_seconds=0.0)
         self._started = False
@@ -183,7 +185,8 @@ class TorchEmbedder:
             token_limit=self._query_limit if query else self._document_limit,
             pause=(lambda: never_pause) if query else (lambda: self._priority.pause_within(MAX_PAUSE_SECONDS)),
             loads_model=query,
-            threads=threads,
+            workers=1 if query else self._workers,
+            threads=threads if query else threads // self._workers,
             niceness=niceness,
             idle_unload_seconds=idle_unload_seconds,
         )
@@ -203,7 +206,7 @@ class TorchEmbedder:
         room = tokens_that_fit(
             self._available_memory() if on_device is None else on_device,
             reserve_bytes=self._memory_reserve_bytes,
-            bytes_per_token=encoder.bytes_per_token,
+            bytes_per_token=encoder.bytes_per_token * self._workers,
         )
         limit = min(room, self._budget.current)
         self._batch_tokens = min(limit, self._small_batch_tokens) if self._priority.recent() else limit

@@ -1,4 +1,8 @@
-"""A thread with a queue that feeds one model: takes texts of many callers, batches them, hands every vector home."""
+"""Threads with a queue that feed one model: take texts of many callers, batch them, hand every vector home.
+
+Several threads of one compute thread each beat one of several: no batch waits at a barrier for its other half, which on
+a busy machine another program has pushed aside.
+"""
 
 import threading
 from collections import deque
@@ -18,6 +22,8 @@ from perplex_mono.inference.priority import lower_thread_priority
 from perplex_mono.inference.requests import EmbeddingRequest
 from perplex_mono.telemetry.traces import span
 
+MIN_SHARE_TOKENS = 256  # below which a batch is not worth dividing among workers
+
 Tokenize = Callable[[Sequence[str], EmbeddingMode], list[list[int]]]
 
 
@@ -26,7 +32,7 @@ class LaneRules:
     """How a lane behaves: what it serves, how much it takes together, and for whom it stands aside.
 
     `token_limit` is asked before every batch. `pause` makes the pause of one batch. `loads_model`: exactly one lane
-    does. `threads` is the number of compute threads (each lane has its own, of its own priority).
+    does. `workers` batches are computed at a time, each on `threads` compute threads, all of the lane's own priority.
     """
 
     name: str
@@ -36,6 +42,7 @@ class LaneRules:
     token_limit: Callable[[TextEncoder], int]
     pause: Callable[[], Pause]
     loads_model: bool
+    workers: int
     threads: int
     niceness: int
     idle_unload_seconds: float
@@ -66,14 +73,18 @@ class Lane:
         self._budget = budget
         self._inbox: deque[EmbeddingRequest] = deque()
         self._window: Window[_Text] = Window()
-        self._in_flight: list[_Text] = []
+        self._share = 0
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name=f"embedding-{rules.name}", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, name=f"embedding-{rules.name}-{number}", daemon=True)
+            for number in range(rules.workers)
+        ]
         self.texts_done = 0
         self.batches_done = 0
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, request: EmbeddingRequest) -> None:
         """Queue a request; its future ends in any case."""
@@ -85,14 +96,15 @@ class Lane:
         request.fail(Unavailable(COMPONENT, "it is shutting down"))
 
     def close(self) -> None:
-        """Stop after the batch in flight; whatever waits fails."""
+        """Stop after the batches in flight; whatever waits fails."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
 
     def join(self, timeout_seconds: float) -> None:
-        if self._thread.is_alive():
-            self._thread.join(timeout_seconds)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout_seconds)
 
     def _run(self) -> None:
         lower_thread_priority(self._rules.niceness)
@@ -118,97 +130,108 @@ class Lane:
                 self._work(encoder)
 
     def _refill(self) -> None:
-        """Fill the window with requests in the order they came, waiting for the first."""
+        """Wait for requests and put them into the window, in the order they came, unless another worker has."""
         taken: list[EmbeddingRequest] = []
         with self._changed:
-            while not self._inbox and not self._closing and not self._model_wanted():
+            while not self._inbox and not len(self._window) and not self._closing and not self._model_wanted():
                 self._changed.wait(self._seconds_to_idle())
                 self._unload_when_idle()
             total = 0
-            while self._inbox and total < self._rules.window_texts:
+            while self._inbox and not len(self._window) and total < self._rules.window_texts:
                 taken.append(self._inbox.popleft())
                 total += len(taken[-1].texts)
         if self._model_wanted():
             self._preload()
-        for request in taken:
-            if not request.abandoned:
-                self._add_or_fail(request)
+        texts = [text for request in taken if not request.abandoned for text in self._tokens(request)]
+        if texts:
+            self._fill(texts)
 
-    def _add_or_fail(self, request: EmbeddingRequest) -> None:
+    def _tokens(self, request: EmbeddingRequest) -> list[_Text]:
+        """The request's texts with their tokens; none when it had to be refused."""
         try:
-            self._add(request)
+            ids = self._tokenize(request.texts, request.mode)
         except Exception as error:  # half a surrogate pair, for one; it concerns this caller alone
             logger.warning("embedding.text_refused", reason=f"{type(error).__name__}: {error}")
             request.fail(InvalidInput("The text cannot be read as Unicode."))
+            return []
+        rows = zip(request.texts, ids, strict=True)
+        return [_Text(request, index, EncoderInput(text, row)) for index, (text, row) in enumerate(rows)]
 
-    def _add(self, request: EmbeddingRequest) -> None:
-        ids = self._tokenize(request.texts, request.mode)
-        texts = [
-            _Text(request, index, EncoderInput(text, row))
-            for index, (text, row) in enumerate(zip(request.texts, ids, strict=True))
-        ]
-        self._window.fill(texts, [len(row) for row in ids])
+    def _fill(self, texts: list[_Text]) -> None:
+        counts = [len(text.input.token_ids) for text in texts]
+        with self._changed:
+            self._window.fill(texts, counts)
+            self._share = sum(counts) // self._rules.workers + max(counts) // 2  # half a text: rounds to the nearest
+            self._changed.notify_all()
 
     def _work(self, encoder: TextEncoder) -> None:
-        """Take one batch to the model and its vectors to their callers."""
-        batch, tokens = self._window.take(self._rules.token_limit(encoder))
-        self._in_flight = [text for text in batch if not text.request.abandoned]
-        if not self._in_flight:
+        """Take one batch to the model and its vectors to their callers; workers share what a small window holds."""
+        limit = self._rules.token_limit(encoder)
+        with self._changed:
+            batch, tokens = self._window.take(min(limit, max(self._share, MIN_SHARE_TOKENS)))
+        batch = [text for text in batch if not text.request.abandoned]
+        if not batch:
             return
         try:
-            vectors = self._in_flight[0].request.context.run(self._encode, encoder, self._in_flight, tokens)
-        except Exception as error:  # a model can raise anything; nobody may be left waiting
-            self._after_failure(encoder, error, tokens)
-        else:
-            self._budget.succeed()
-            self._slot.mark_healthy()
-            self._deliver(vectors)
-        self._in_flight = []
+            self._compute(encoder, batch, tokens)
+        except Exception as error:  # a model or a driver can raise anything; nobody may be left waiting
+            self._fail(batch, self._slot.discard(error))
+
+    def _compute(self, encoder: TextEncoder, batch: list[_Text], tokens: int) -> None:
+        try:
+            # Another worker may be in the same caller's context, which only one can enter.
+            vectors = batch[0].request.context.copy().run(self._encode, encoder, batch, tokens)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._divide(encoder, batch, tokens)
+            return
+        self._deliver(batch, vectors)
+        self._budget.succeed()
+        self._slot.mark_healthy()
 
     def _encode(self, encoder: TextEncoder, batch: list[_Text], tokens: int) -> Vectors:
         _use_threads(self._rules.threads)
         with span("embedding.batch", lane=self._rules.name, texts=len(batch), tokens=tokens):
             return encoder.encode([text.input for text in batch], self._rules.mode, self._rules.pause())
 
-    def _after_failure(self, encoder: TextEncoder, error: Exception, tokens: int) -> None:
-        batch = self._in_flight
-        if not is_out_of_memory(error):
-            failure = self._slot.discard(error)
-            for text in batch:
-                text.request.fail(failure)
-            return
+    def _divide(self, encoder: TextEncoder, batch: list[_Text], tokens: int) -> None:
+        """Memory ran out: take the texts up again in batches of half the size; a single one fails."""
         encoder.release_cached_memory()
         if len(batch) == 1:
             logger.warning("embedding.text_too_large", tokens=tokens)
-            batch[0].request.fail(Unavailable(COMPONENT, "there is not enough memory for even one text"))
+            self._fail(batch, Unavailable(COMPONENT, "there is not enough memory for even one text"))
             return
         self._budget.shrink(tokens)
         logger.warning("embedding.out_of_memory", batch_tokens=tokens, next_batch_tokens=self._budget.current)
-        self._window.fill(batch, [len(text.input.token_ids) for text in batch])
+        self._fill(batch)
 
-    def _deliver(self, vectors: Vectors) -> None:
-        if vectors.shape != (len(self._in_flight), self._rules.dimension):
-            wrong = f"it returned vectors of shape {vectors.shape} for {len(self._in_flight)} texts"
-            raise RuntimeError(wrong)
+    def _deliver(self, batch: list[_Text], vectors: Vectors) -> None:
+        if vectors.shape != (len(batch), self._rules.dimension):
+            raise RuntimeError(f"it returned vectors of shape {vectors.shape} for {len(batch)} texts")
         finite = np.isfinite(vectors.sum(axis=1))
-        for text, vector, good in zip(self._in_flight, vectors, finite, strict=True):
+        for text, vector, good in zip(batch, vectors, finite, strict=True):
             if good:
                 text.request.deliver(text.index, vector)
             else:
                 text.request.fail(Unavailable(COMPONENT, "the model returned a vector that is not a number"))
-        self.texts_done += int(finite.sum())
-        self.batches_done += 1
+        with self._changed:
+            self.texts_done += int(finite.sum())
+            self.batches_done += 1
+
+    @staticmethod
+    def _fail(batch: list[_Text], error: PerplexError) -> None:
+        for text in batch:
+            text.request.fail(error)
 
     def _fail_waiting(self, error: PerplexError) -> None:
-        """Fail what this lane has taken; when closing also what still waits in the queue."""
-        texts = [*self._in_flight, *self._window.clear()]
-        self._in_flight = []
-        for text in texts:
-            text.request.fail(error)
+        """Fail what is in the window; when closing also what still waits in the queue."""
         with self._changed:
+            texts = self._window.clear()
             waiting = list(self._inbox) if self._closing else []
             if self._closing:
                 self._inbox.clear()
+        self._fail(texts, error)
         for request in waiting:
             request.fail(error)
 

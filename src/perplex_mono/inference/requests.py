@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -14,7 +15,7 @@ from perplex_mono.inference.embedder import EmbeddingMode, Vectors
 class EmbeddingRequest:
     """Texts of one caller. `future` ends with `(len(texts), dimension)` vectors, or with the first error.
 
-    Made on the event loop; `deliver` and `fail` are for the model thread. `context` carries the caller's trace.
+    Made on the event loop; `deliver` and `fail` are for the model threads. `context` carries the caller's trace.
     """
 
     def __init__(self, texts: Sequence[str], mode: EmbeddingMode, dimension: int) -> None:
@@ -25,6 +26,7 @@ class EmbeddingRequest:
         self.future: asyncio.Future[Vectors] = self._loop.create_future()
         self._vectors = np.empty((len(texts), dimension), dtype=np.float32)
         self._missing = len(texts)
+        self._delivering = threading.Lock()
         self._abandoned = False
         self.future.add_done_callback(self._abandon)
 
@@ -36,8 +38,10 @@ class EmbeddingRequest:
     def deliver(self, index: int, vector: Vectors) -> None:
         """Store the vector of text `index`; the last one ends the request."""
         self._vectors[index] = vector
-        self._missing -= 1
-        if self._missing == 0:
+        with self._delivering:
+            self._missing -= 1
+            is_last = self._missing == 0
+        if is_last:
             self._end(lambda: self.future.set_result(self._vectors))
 
     def fail(self, error: Exception) -> None:

@@ -367,3 +367,53 @@ async def test_closing_fails_whoever_waits_and_later_callers() -> None:
             await embedder.embed_query("late")
 
     assert embedder.status().state == "closed"
+
+
+class Meeting(Arithmetic):
+    """Runs document batches only when so many threads are in the model at once."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__()
+        self.meeting = threading.Barrier(workers, timeout=10)
+
+    def encode(self, inputs: Sequence[EncoderInput], mode: EmbeddingMode, pause: Pause) -> Vectors:
+        if mode == "document":
+            self.meeting.wait()
+        return super().encode(inputs, mode, pause)
+
+
+async def test_workers_divide_one_caller_s_texts_and_compute_at_once() -> None:
+    model = Meeting(2)
+    async with engine(model, threads=2) as embedder:
+        vectors = await embedder.embed_documents([words(50 + n) for n in range(12)])
+        assert embedder.status().batches_done == 2
+
+    assert vectors[:, 0].tolist() == [50.0 + n for n in range(12)]
+    counts = [sum(batch) for batch in model.document_batches()]
+    assert max(counts) <= 1.3 * min(counts)
+
+
+async def test_many_callers_and_workers_lose_nothing() -> None:
+    model = Arithmetic()
+    model.tokens_that_fit = 700
+    async with engine(model, threads=4, max_batch_tokens=1500) as embedder:
+        calls = [embedder.embed_documents([words(1 + (7 * n + m) % 90) for m in range(20)]) for n in range(40)]
+        results = await asyncio.gather(*calls)
+        assert embedder.status().queued_texts == 0
+
+    for n, vectors in enumerate(results):
+        assert vectors[:, 0].tolist() == [1 + (7 * n + m) % 90 for m in range(20)]
+
+
+async def test_a_model_broken_under_several_workers_fails_no_more_than_was_in_it() -> None:
+    model = Meeting(2)
+    model.errors = [RuntimeError("illegal instruction")]
+    async with engine(model, threads=2) as embedder:
+        first = asyncio.create_task(embedder.embed_documents([words(200 + n) for n in range(2)]))
+        second = asyncio.create_task(embedder.embed_documents([words(100 + n) for n in range(2)]))
+        ends = await asyncio.gather(first, second, return_exceptions=True)
+        assert any(isinstance(end, Unavailable) for end in ends)
+        model.meeting.abort()
+        model.encode = super(Meeting, model).encode  # type: ignore[method-assign]  # one caller comes alone from here
+        assert (await embedder.embed_documents(["b b"]))[0, 0] == 2
+        assert embedder.status().state == "ready"
