@@ -21,7 +21,7 @@ LIMITS_OFF = {
     "PERPLEX_LIMITS__QUEUE_DOCUMENTS": "1000000",
 }
 FINAL_STATES = ("completed", "failed", "dead", "cancelled")
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.25
 EXCERPT = 3000
 
 

@@ -28,10 +28,10 @@ MAX_PAUSE_SECONDS = 0.5  # for which a batch stands aside for questions, in all
 class TorchEmbedder:
     """An `Embedder` on local weights. Belongs to the event loop that starts it; the model lives on its own threads.
 
-    `load` returns the loaded weights and runs on a model thread. Batches hold up to `max_batch_tokens`, or
-    `small_batch_tokens` while questions came within `queries_recent_seconds`, always so that `memory_reserve_bytes`
-    stay free. Past `max_queued_queries` questions are refused; past `max_queued_texts` document callers wait.
-    `idle_unload_seconds` 0 keeps the model for ever.
+    `load` returns the loaded weights and runs on a model thread. Documents are computed by up to four workers, which
+    share `threads` and `max_batch_tokens`; a batch holds no more than `small_batch_tokens` while questions came within
+    `queries_recent_seconds`, always so that `memory_reserve_bytes` stay free. Past `max_queued_queries` questions are
+    refused; past `max_queued_texts` document callers wait. `idle_unload_seconds` 0 keeps the model for ever.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class TorchEmbedder:
         self._priority = QueryPriority(recent_seconds=queries_recent_seconds)
         self._cache = QueryCache(query_cache_entries)
         self._slots = TextSlots(max_queued_texts)
-        self._query_budget = TokenBudget(max_batch_tokens)
-        self._budget = TokenBudget(max_batch_tokens)
         threads = threads or usable_cores()
         self._workers = min(threads, MAX_WORKERS)
+        self._query_budget = TokenBudget(max_batch_tokens)
+        self._budget = TokenBudget(max(1, max_batch_tokens // self._workers))
         self._queries = self._lane("query", threads=threads, niceness=0, idle_unload_seconds=idle_unload_seconds)
         self._documents = self._lane("document", threads=threads, niceness=ingestion_niceness, idle_unload_seconds=0.0)
         self._started = False
