@@ -17,6 +17,7 @@ from loguru import logger
 from perplex_mono.app import create_app
 from perplex_mono.container import Container, open_container
 from perplex_mono.errors import ConfigurationError
+from perplex_mono.inference.memory import limit_arenas
 from perplex_mono.settings import Settings
 from perplex_mono.telemetry.logs import configure_logging
 from perplex_mono.telemetry.traces import configure_tracing
@@ -31,6 +32,7 @@ SOCKETS_STOP_SECONDS = 3.0
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises `ConfigurationError` when the address cannot be used."""
+    limit_arenas()
     configure_logging(settings.logging)
     provider = configure_tracing(settings.telemetry)
     try:

@@ -29,7 +29,7 @@ class TorchEmbedder:
     """An `Embedder` on local weights. Belongs to the event loop that starts it; the model lives on its own threads.
 
     `load` returns the loaded weights and runs on a model thread. Documents are computed by up to four workers, which
-    share `threads` and `max_batch_tokens`; a batch holds no more than `small_batch_tokens` while questions came within
+    share `threads` and `max_batch_tokens`, or `small_batch_tokens` while questions came within
     `queries_recent_seconds`, always so that `memory_reserve_bytes` stay free. Past `max_queued_queries` questions are
     refused; past `max_queued_texts` document callers wait. `idle_unload_seconds` 0 keeps the model for ever.
     """
@@ -48,7 +48,7 @@ class TorchEmbedder:
         query_cache_entries: int = 4096,
         idle_unload_seconds: float = 0.0,
         threads: int | None = None,
-        ingestion_niceness: int = 10,
+        ingestion_niceness: int = 19,
         retry_seconds: float = 1.0,
         available_memory: Callable[[], int] = available_memory_bytes,
     ) -> None:
@@ -57,7 +57,6 @@ class TorchEmbedder:
         self.max_tokens = files.max_tokens
         self._prompts: dict[EmbeddingMode, str] = {"query": files.query_prompt, "document": files.document_prompt}
         self._tokenizer = files.model_tokenizer()
-        self._small_batch_tokens = small_batch_tokens
         self._memory_reserve_bytes = memory_reserve_bytes
         self._max_queued_queries = max_queued_queries
         self._available_memory = available_memory
@@ -70,6 +69,7 @@ class TorchEmbedder:
         self._workers = min(threads, MAX_WORKERS)
         self._query_budget = TokenBudget(max_batch_tokens)
         self._budget = TokenBudget(max(1, max_batch_tokens // self._workers))
+        self._small_batch_tokens = small_batch_tokens
         self._queries = self._lane("query", threads=threads, niceness=0, idle_unload_seconds=idle_unload_seconds)
         self._documents = self._lane("document", threads=threads, niceness=ingestion_niceness, idle_unload_seconds=0.0)
         self._started = False
@@ -184,6 +184,7 @@ class TorchEmbedder:
             window_texts=QUERY_WINDOW_TEXTS if query else WINDOW_TEXTS,
             token_limit=self._query_limit if query else self._document_limit,
             pause=(lambda: never_pause) if query else (lambda: self._priority.pause_within(MAX_PAUSE_SECONDS)),
+            works_alone=(lambda: False) if query else self._priority.recent,
             loads_model=query,
             workers=1 if query else self._workers,
             threads=threads if query else threads // self._workers,

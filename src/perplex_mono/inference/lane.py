@@ -22,6 +22,7 @@ from perplex_mono.inference.priority import lower_thread_priority
 from perplex_mono.inference.requests import EmbeddingRequest
 from perplex_mono.telemetry.traces import span
 
+SIT_OUT_SECONDS = 0.25
 MIN_SHARE_TOKENS = 256  # below which a batch is not worth dividing among workers
 
 Tokenize = Callable[[Sequence[str], EmbeddingMode], list[list[int]]]
@@ -41,6 +42,7 @@ class LaneRules:
     window_texts: int
     token_limit: Callable[[TextEncoder], int]
     pause: Callable[[], Pause]
+    works_alone: Callable[[], bool]
     loads_model: bool
     workers: int
     threads: int
@@ -76,7 +78,7 @@ class Lane:
         self._share = 0
         self._closing = False
         self._threads = [
-            threading.Thread(target=self._run, name=f"embedding-{rules.name}-{number}", daemon=True)
+            threading.Thread(target=self._run, args=(number,), name=f"embedding-{rules.name}-{number}", daemon=True)
             for number in range(rules.workers)
         ]
         self.texts_done = 0
@@ -106,18 +108,21 @@ class Lane:
             if thread.is_alive():
                 thread.join(timeout_seconds)
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
         lower_thread_priority(self._rules.niceness)
         while not self._closing:
             try:
-                self._serve()
+                self._serve(number)
             except Exception as error:  # the thread must outlive any failure
                 self._fail_waiting(self._slot.discard(error))
         self._fail_waiting(Unavailable(COMPONENT, "it is shutting down"))
 
-    def _serve(self) -> None:
+    def _serve(self, number: int) -> None:
         """Work until closing. Errors of the model are handled here; anything else is a crash and handled by `_run`."""
         while not self._closing:
+            if number and self._rules.works_alone():
+                self._sit_out()
+                continue
             if not len(self._window):
                 self._refill()
                 continue
@@ -128,6 +133,10 @@ class Lane:
                 continue
             with self._slot.in_use():
                 self._work(encoder)
+
+    def _sit_out(self) -> None:
+        with self._changed:
+            self._changed.wait(SIT_OUT_SECONDS)
 
     def _refill(self) -> None:
         """Wait for requests and put them into the window, in the order they came, unless another worker has."""

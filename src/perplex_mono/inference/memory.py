@@ -10,6 +10,7 @@ import psutil
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CGROUP_MEMBERSHIP = Path("/proc/self/cgroup")
+M_ARENA_MAX = -8  # malloc.h
 _UNLIMITED = 1 << 60  # version 1 writes "no limit" as a number near 2**63
 
 
@@ -31,6 +32,17 @@ def usable_cores(root: Path = CGROUP_ROOT, membership: Path = CGROUP_MEMBERSHIP)
         if quota:
             cores = min(cores, max(1, round(quota)))
     return max(1, cores)
+
+
+def limit_arenas(count: int = 2) -> None:
+    """Have glibc share so few heaps among the threads started from now on, unless MALLOC_ARENA_MAX says otherwise.
+
+    With one heap for each thread, what a burst leaves unused in one is of no use to the others: 50 MB here.
+    """
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(M_ARENA_MAX, count)
 
 
 def return_free_memory() -> None:

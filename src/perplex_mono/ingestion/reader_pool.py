@@ -15,7 +15,7 @@ from perplex_mono.ingestion.reader_session import ReaderSession
 from perplex_mono.ingestion.readers.contract import ReaderItem, ReaderLimits, ReadRequest
 from perplex_mono.ingestion.readers.wire import Box, Done, ReadCommand, RenderCommand
 
-READ_NICENESS = 10
+READ_NICENESS = 19
 RENDER_NICENESS = 0
 # Borrowers of killed children notice at once, unless their consumer has gone to sleep between two items.
 CLOSE_TIMEOUT_SECONDS = 5.0

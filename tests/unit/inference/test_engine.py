@@ -7,6 +7,7 @@ the weights live is filled with `Arithmetic`: a text of n words becomes a vector
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -417,3 +418,25 @@ async def test_a_model_broken_under_several_workers_fails_no_more_than_was_in_it
         model.encode = super(Meeting, model).encode  # type: ignore[method-assign]  # one caller comes alone from here
         assert (await embedder.embed_documents(["b b"]))[0, 0] == 2
         assert embedder.status().state == "ready"
+
+
+async def test_one_worker_is_enough_while_questions_are_recent() -> None:
+    class Watched(Arithmetic):
+        inside = most = 0
+
+        def encode(self, inputs: Sequence[EncoderInput], mode: EmbeddingMode, pause: Pause) -> Vectors:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            time.sleep(0.02)
+            self.inside -= 1
+            return super().encode(inputs, mode, pause)
+
+    model = Watched()
+    texts = [words(100 + n) for n in range(20)]
+    async with engine(model, threads=2, max_batch_tokens=512, queries_recent_seconds=3600) as embedder:
+        await embedder.embed_documents(texts)
+        assert model.most == 2
+        await embedder.embed_query("anyone there?")
+        model.most = 0
+        assert (await embedder.embed_documents(texts))[:, 0].tolist() == [100.0 + n for n in range(20)]
+        assert model.most == 1

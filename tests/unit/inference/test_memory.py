@@ -1,9 +1,12 @@
 """The limit that counts is the tightest one around the process, in either layout of control groups."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from perplex_mono.inference.memory import available_memory_bytes, usable_cores
 
@@ -62,3 +65,32 @@ def test_cores_follow_the_processor_quota(tmp_path: Path) -> None:
 
     assert usable_cores(tmp_path / "fs", tmp_path / "membership") == 1
     assert usable_cores(tmp_path / "absent", tmp_path / "absent") == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+@pytest.mark.parametrize(("environment", "heaps"), [({}, 2), ({"MALLOC_ARENA_MAX": "6"}, 6)])
+def test_threads_share_few_heaps_unless_the_environment_says_otherwise(
+    environment: dict[str, str], heaps: int, tmp_path: Path
+) -> None:
+    """`malloc_info` lists the heaps that twelve allocating threads were given."""
+    program = """
+import ctypes, sys, threading
+from perplex_mono.inference.memory import limit_arenas
+limit_arenas()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+barrier = threading.Barrier(12)
+def work():
+    libc.malloc(1000)
+    barrier.wait()
+threads = [threading.Thread(target=work) for _ in range(12)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+    clean = {key: value for key, value in os.environ.items() if key != "MALLOC_ARENA_MAX"}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "heaps.xml")], env=clean | environment, check=True)
+    assert (tmp_path / "heaps.xml").read_text().count("<heap nr=") == heaps
