@@ -14,7 +14,6 @@ FAILPOINTS = (
     "before_lance_commit",
     "after_lance_commit",
     "before_ready",
-    "before_ready:5",
 )
 
 
