@@ -219,14 +219,14 @@ class Lane:
         if vectors.shape != (len(batch), self._rules.dimension):
             raise RuntimeError(f"it returned vectors of shape {vectors.shape} for {len(batch)} texts")
         finite = np.isfinite(vectors.sum(axis=1))
+        with self._changed:
+            self.texts_done += int(finite.sum())
+            self.batches_done += 1
         for text, vector, good in zip(batch, vectors, finite, strict=True):
             if good:
                 text.request.deliver(text.index, vector)
             else:
                 text.request.fail(Unavailable(COMPONENT, "the model returned a vector that is not a number"))
-        with self._changed:
-            self.texts_done += int(finite.sum())
-            self.batches_done += 1
 
     @staticmethod
     def _fail(batch: list[_Text], error: PerplexError) -> None:
