@@ -75,6 +75,12 @@ BENCHES = (
         " phases. The event loop's lag is the server's own histogram over the loaded phases.",
     ),
     Bench(
+        "feeds",
+        "connections",
+        "A client of `/ws/operations` loses its connection a thousand times during an ingest, after a few messages or"
+        " none, and comes back with the last number it saw; then what it saw is compared with what the ledger keeps.",
+    ),
+    Bench(
         "health",
         "rounds",
         "Sixteen keep-alive connections ask `/health` of the product and of a Litestar application with one"

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from perplex_mono.operations.events import EventBus
-from perplex_mono.operations.service import Ledger
+from perplex_mono.operations.ledger import Ledger
+from perplex_mono.operations.service import OperationService
 from perplex_mono.storage.database import Database
 
 
@@ -29,3 +30,9 @@ def bus() -> EventBus:
 def ledger(database: Database, bus: EventBus) -> Ledger:
     """A ledger with short leases."""
     return Ledger(database, bus, lease_seconds=30, max_attempts=3)
+
+
+@pytest.fixture
+def operations(database: Database, ledger: Ledger) -> OperationService:
+    """The operations of that ledger, with nobody running any."""
+    return OperationService(database, ledger, lambda _: None)

@@ -1,5 +1,6 @@
 """A real server in a process of its own, on a free port and a data directory of the test's."""
 
+import json
 import os
 import signal
 import socket
@@ -93,6 +94,15 @@ class ServerProcess:
             except subprocess.TimeoutExpired:
                 self.kill()
         return self._process.returncode
+
+    def examine(self) -> dict[str, Any]:
+        """What the doctor says of the data, once the server is stopped."""
+        command = [sys.executable, "-m", "perplex_mono", "doctor", "--json"]
+        environment = {**os.environ, "PERPLEX_DATA__DIRECTORY": str(self.data)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode in (0, 1), done.stderr
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
 
     def log(self) -> str:
         """What it wrote."""

@@ -45,7 +45,7 @@ PROVIDED = (
     "searcher",
     "answers",
     "summaries",
-    "ledger",
+    "operations",
     "feeds",
     "hub",
     "health_service",

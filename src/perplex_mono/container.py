@@ -38,7 +38,8 @@ from perplex_mono.library.uploads import UploadReceiver
 from perplex_mono.operations.dispatcher import Dispatcher
 from perplex_mono.operations.events import EventBus
 from perplex_mono.operations.feeds import FeedService
-from perplex_mono.operations.service import Ledger
+from perplex_mono.operations.ledger import Ledger
+from perplex_mono.operations.service import OperationService
 from perplex_mono.search.service import SearchOptions, SearchService
 from perplex_mono.settings import Settings
 from perplex_mono.storage.blobs import BlobStore
@@ -73,6 +74,7 @@ class Container:
     searcher: SearchService
     answers: AnswerService
     summaries: SummaryService
+    operations: OperationService
     ledger: Ledger
     feeds: FeedService
     hub: SocketHub
@@ -164,12 +166,14 @@ class _Builder:
             max_name_chars=limits.max_name_chars,
             queue_documents=limits.queue_documents,
         )
-        ledger.on_ended(documents.fail_unfinished)
+        ledger.on_stopped(documents.settle_unfinished)
+        ledger.on_retried(documents.requeue_unready)
         collections = CollectionService(storage.database, ledger, self._recipe(inference))
         await collections.ensure_default(LOCAL_OWNER)
         ingestion = await self._ingestion(storage, inference, ledger)
         searcher = self._searcher(storage, inference)
-        queue_probe = await self._run_operations(storage, ledger, ingestion)
+        dispatcher = self._dispatcher(storage, ledger, ingestion)
+        queue_probe = await self._run_operations(storage, ledger, ingestion, dispatcher)
         pages, database = ingestion.pages, storage.database
         hub = SocketHub(per_user=limits.sockets_per_user, total=limits.sockets_total)
         self._metrics.sockets.set_function(lambda: hub.open_count)
@@ -184,6 +188,7 @@ class _Builder:
             searcher=searcher,
             answers=AnswerService(database, searcher, pages, ExtractiveWriter(inference.embedder)),
             summaries=SummaryService(database, documents, pages),
+            operations=OperationService(database, ledger, dispatcher.interrupt),
             ledger=ledger,
             feeds=FeedService(database, bus),
             hub=hub,
@@ -275,8 +280,8 @@ class _Builder:
         pages = PageStore(storage.database)
         chunks = ChunkStore(storage.database, inference.embedder)
         committer = IndexCommitter(
+            storage.database,
             ledger,
-            chunks,
             storage.vectors,
             max_documents=settings.commit_documents,
             max_seconds=settings.commit_seconds,
@@ -320,15 +325,19 @@ class _Builder:
         )
         return SearchService(storage.database, storage.vectors, inference.embedder, options)
 
-    async def _run_operations(self, storage: _Storage, ledger: Ledger, ingestion: _Ingestion) -> Probe:
-        """Start committer, dispatcher and doorbell, having given back what an earlier process held."""
+    def _dispatcher(self, storage: _Storage, ledger: Ledger, ingestion: _Ingestion) -> Dispatcher:
         deletion = DeleteHandler(storage.database, ledger, storage.blobs, storage.vectors)
-        dispatcher = Dispatcher(
+        return Dispatcher(
             ledger,
             {"ingest": ingestion.handler, "delete": deletion},
             poll_seconds=self._settings.queue.poll_seconds,
             lease_seconds=self._settings.ingestion.lease_seconds,
         )
+
+    async def _run_operations(
+        self, storage: _Storage, ledger: Ledger, ingestion: _Ingestion, dispatcher: Dispatcher
+    ) -> Probe:
+        """Start committer, dispatcher and doorbell, having given back what an earlier process held."""
         self._metrics.operations_running.set_function(lambda: dispatcher.running_count)
         await ledger.requeue_orphans()
         await ledger.prune_events(self._settings.limits.event_retention_days)

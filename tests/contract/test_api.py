@@ -45,6 +45,10 @@ CALLS: list[tuple[str, str, int, Any]] = [
     ("GET", "/api/v1/operations?state=completed&kind=ingest&collection_id={collection_id}", 200, None),
     ("GET", "/api/v1/operations/{operation_id}", 200, None),
     ("GET", "/api/v1/operations/{operation_id}/events?after=0", 200, None),
+    ("POST", "/api/v1/operations/{held_id}/pause", 200, None),
+    ("POST", "/api/v1/operations/{held_id}/resume", 200, None),
+    ("POST", "/api/v1/operations/{held_id}/cancel", 200, None),
+    ("POST", "/api/v1/operations/{held_id}/retry", 200, None),
     ("POST", "/api/v1/search", 200, {"query": "lighthouse"}),
     ("POST", "/api/v1/answers", 200, {"question": "What did the lighthouse keeper count?"}),
     ("GET", "/schema/openapi.json", 200, None),
@@ -93,6 +97,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             "operation_id": document["operation_id"],
             "chunk_id": hit["chunk_id"],
         }
+        app.embedder.turnstile.close()
+        ids["held_id"] = (await app.upload(("held.txt", b"A text that waits to be embedded.")))["operation_id"]
         yield World(app, ids)
 
 

@@ -167,6 +167,9 @@ def test_operations_are_listed_and_followed(
     assert shown.returncode == 1, "one of its documents failed"
     assert "failed  empty.txt: no_text" in shown.stdout
     assert "ingest completed" in shown.stdout
+    refused = commands.run("operations", "--pause", operation["id"])
+    assert refused.returncode == 1
+    assert "is completed and cannot be paused" in refused.stderr
     lines = commands.run("operations", "--follow", operation["id"], "--json").stdout.splitlines()
     events = httpx.get(f"{server.url}/api/v1/operations/{operation['id']}/events", timeout=10).json()["items"]
     assert [json.loads(line) for line in lines] == events

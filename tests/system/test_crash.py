@@ -56,6 +56,8 @@ def test_everything_acknowledged_is_found_once_after_a_kill(server: ServerProces
             hits = server.search(own_word(number), mode="sparse", limit=50)["hits"]
             assert [hit["document"]["name"] for hit in hits] == [f"{number}.txt"]
         _require_same_chunks(server)
+        server.stop()
+        assert server.examine()["findings"] == []
     finally:
         server.stop()
 
@@ -77,6 +79,8 @@ def test_a_kill_in_the_middle_of_a_long_document_keeps_its_pages(server: ServerP
             assert len(hits) == 1
         assert [document["status"] for document in server.documents()] == ["ready"]
         _require_same_chunks(server)
+        server.stop()
+        assert server.examine()["findings"] == []
     finally:
         server.stop()
 

@@ -9,7 +9,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import StorageFull, Unavailable
 from perplex_mono.operations.events import EventBus
-from perplex_mono.operations.service import Claim, Ledger
+from perplex_mono.operations.ledger import Claim, Ledger
+from perplex_mono.operations.service import OperationService
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import is_disk_full
@@ -39,7 +40,7 @@ async def tried_often(database: Database, error: Exception) -> str:
         for claim in await ledger.claim(1):
             assert isinstance(claim, Claim)
             await ledger.fail(claim, error, permanent=False)
-    return (await ledger.get(operation.id, "local")).state
+    return (await OperationService(database, ledger, lambda _: None).get(operation.id, "local")).state
 
 
 @pytest.mark.parametrize("error", [StorageFull("The disk is full."), Unavailable("index", LANCE)])

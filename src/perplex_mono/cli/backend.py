@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from perplex_mono.answers.schemas import Answer, AnswerRequest
     from perplex_mono.cli.source_file import SourceFile
     from perplex_mono.library.schemas import CollectionPage, CollectionView, DocumentView, UploadAccepted
-    from perplex_mono.operations.schemas import Envelope, EventPage, OperationPage, OperationView
+    from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
     from perplex_mono.search.schemas import SearchRequest, SearchResponse
 
 
@@ -57,6 +57,10 @@ class Backend(Protocol):
 
     async def operation(self, operation_id: str) -> "OperationView":
         """One operation. Raises `NotFound`."""
+        ...
+
+    async def act(self, action: "Action", operation_id: str) -> "OperationView":
+        """Pause, resume, cancel or retry an operation. Raises `NotFound`, or `Conflict` with what is allowed."""
         ...
 
     async def events(self, operation_id: str, after: int) -> "EventPage":

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from perplex_mono.cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from perplex_mono.operations.schemas import Action
 
 OPERATION_STATES = ("queued", "running", "paused", "completed", "failed", "dead", "cancelled")
 SEARCH_MODES = ("hybrid", "dense", "sparse")
@@ -183,34 +186,78 @@ def ask(invocation: Invocation, question: str, collections: tuple[str, ...], ser
     )
 
 
-@click.command(short_help="List or follow long work.")
-@click.option("--follow", "-f", "operation_id", metavar="ID", help="Follow this operation live, to its end.")
+@click.command(short_help="List, follow, pause, resume, cancel or retry long work.")
+@click.option("--follow", "-f", metavar="ID", help="Follow this operation live, to its end.")
+@click.option("--pause", metavar="ID", help="Hold it; finished pages are kept.")
+@click.option("--resume", metavar="ID", help="Let it go on.")
+@click.option("--cancel", metavar="ID", help="End it; documents that are not ready lose what was read of them.")
+@click.option("--retry", metavar="ID", help="Take up again what failed or was cancelled.")
 @click.option("--state", type=click.Choice(OPERATION_STATES), help="List only operations in this state.")
 @server_option
 @json_option
 @click.pass_obj
 def operations(
-    invocation: Invocation, operation_id: str | None, state: str | None, server: str | None, as_json: bool
+    invocation: Invocation,
+    state: str | None,
+    server: str | None,
+    as_json: bool,
+    follow: str | None,
+    pause: str | None,
+    resume: str | None,
+    cancel: str | None,
+    retry: str | None,
 ) -> None:
-    """List the long work, newest first; or follow one operation live.
+    """List the long work, newest first; or follow or steer one operation.
 
-    With --json: the answer of GET /api/v1/operations; with --follow, one event a line. Following ends with exit code 0
-    only when the operation completed and none of its documents failed.
+    With --json: the answer of GET /api/v1/operations; with --follow, one event a line; otherwise the operation.
+    Following ends with exit code 0 only when the operation completed and none of its documents failed.
 
     \b
     Examples:
       perplex-mono operations
       perplex-mono operations --state running --json
       perplex-mono operations --follow 0197a2b4-6c1e-7d3f-9a51-2f6f0e8b7c11
+      perplex-mono operations --pause 0197a2b4-6c1e-7d3f-9a51-2f6f0e8b7c11
     """
-    if operation_id is not None and state is not None:
-        raise click.UsageError("--follow names one operation; --state is for the list.")
-    from perplex_mono.cli.operations import follow_operation, list_operations
+    given = {"follow": follow, "pause": pause, "resume": resume, "cancel": cancel, "retry": retry, "state": state}
+    named = [f"--{name}" for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise click.UsageError(
+            f"{' and '.join(named)} cannot be combined: list operations, or name one to do one thing."
+        )
+    from perplex_mono.cli.operations import act_on_operation, follow_operation, list_operations
 
     settings = invocation.settings()
-    if operation_id is not None:
-        _exit(invocation.run(follow_operation(settings, server, operation_id, as_json=as_json)))
+    if follow is not None:
+        _exit(invocation.run(follow_operation(settings, server, follow, as_json=as_json)))
+    actions: dict[Action, str | None] = {"pause": pause, "resume": resume, "cancel": cancel, "retry": retry}
+    for action, operation_id in actions.items():
+        if operation_id is not None:
+            _exit(invocation.run(act_on_operation(settings, server, action, operation_id, as_json=as_json)))
     _exit(invocation.run(list_operations(settings, server, state=state, as_json=as_json)))
+
+
+@click.command(short_help="Prove that the library is whole; mend what is not.")
+@click.option("--repair", is_flag=True, help="Mend what can be mended, then examine again.")
+@json_option
+@click.pass_obj
+def doctor(invocation: Invocation, repair: bool, as_json: bool) -> None:
+    """Examine the data directory: every promise about what is stored, every byte of every original, every index row.
+
+    The server must be stopped. Without --repair nothing is mended. The index is rebuilt from the database without OCR
+    or a model; documents with missing parts are queued, and ingested at the next start from their stored pages. Exit
+    code 0 only when nothing is wrong (any more).
+
+    With --json: healthy, checks, findings (check, subject, problem, repairable, outcome).
+
+    \b
+    Examples:
+      perplex-mono doctor
+      perplex-mono doctor --repair
+    """
+    from perplex_mono.cli.doctor import run_doctor
+
+    _exit(invocation.run(run_doctor(invocation.settings(), is_repairing=repair, as_json=as_json)))
 
 
 @click.command(short_help="Show every setting and where it comes from.")
@@ -249,4 +296,4 @@ def _exit(code: int) -> None:
     click.get_current_context().exit(code)
 
 
-COMMANDS: list[click.Command] = [serve, ingest, search, ask, operations, settings, openapi]
+COMMANDS: list[click.Command] = [serve, ingest, search, ask, operations, doctor, settings, openapi]

@@ -17,7 +17,7 @@ from perplex_mono.library.media_types import sniff
 from perplex_mono.library.models import LOCAL_OWNER
 from perplex_mono.library.schemas import CollectionPage, DocumentView, UploadAccepted
 from perplex_mono.library.service import ReceivedFile
-from perplex_mono.operations.schemas import Envelope, EventPage, OperationPage, OperationView
+from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
 from perplex_mono.settings import LoggingSettings, Settings
 from perplex_mono.storage.blobs import BUFFER_BYTES
@@ -71,15 +71,18 @@ class LocalBackend:
         return (await self.document(document_id)).media_type
 
     async def operations(self, state: str | None) -> OperationPage:
-        return await self._container.ledger.list_operations(
+        return await self._container.operations.list_operations(
             LOCAL_OWNER, state=state, kind=None, collection_id=None, limit=LIST_PAGE, cursor=None
         )
 
     async def operation(self, operation_id: str) -> OperationView:
-        return await self._container.ledger.get(operation_id, LOCAL_OWNER)
+        return await self._container.operations.get(operation_id, LOCAL_OWNER)
+
+    async def act(self, action: Action, operation_id: str) -> OperationView:
+        return await self._container.operations.act(action, operation_id, LOCAL_OWNER)
 
     async def events(self, operation_id: str, after: int) -> EventPage:
-        return await self._container.ledger.events(operation_id, LOCAL_OWNER, after=after, limit=EVENT_PAGE)
+        return await self._container.operations.events(operation_id, LOCAL_OWNER, after=after, limit=EVENT_PAGE)
 
     def live(self, operation_id: str, after: int) -> AsyncIterator[Envelope]:
         return self._container.feeds.follow(LOCAL_OWNER, operation_id, after=after)

@@ -12,7 +12,7 @@ from perplex_mono.cli.plain_text import one_line
 from perplex_mono.cli.progress_bar import ProgressBar, duration
 from perplex_mono.cli.terminal import notices, results, write_json
 from perplex_mono.operations.models import FINAL_STATES
-from perplex_mono.operations.schemas import Envelope, OperationPage, OperationView
+from perplex_mono.operations.schemas import Action, Envelope, OperationPage, OperationView
 from perplex_mono.settings import Settings
 
 
@@ -46,6 +46,19 @@ async def follow_operation(settings: Settings, server: str | None, operation_id:
     return 0 if operation.state == "completed" and not operation.failed_count else 1
 
 
+async def act_on_operation(
+    settings: Settings, server: str | None, action: Action, operation_id: str, *, as_json: bool
+) -> int:
+    """Pause, resume, cancel or retry, and print the operation as it is then; the exit code."""
+    async with open_backend(settings, server) as backend:
+        operation = await backend.act(action, operation_id)
+    if as_json:
+        write_json(operation)
+    else:
+        results().print(summary(operation))
+    return 0
+
+
 def show_operations(page: OperationPage, console: Console) -> None:
     """The page as a table."""
     if not page.items:
@@ -70,7 +83,7 @@ def show_operations(page: OperationPage, console: Console) -> None:
 
 
 def summary(operation: OperationView) -> Text:
-    """How the operation ended, in a sentence."""
+    """How the operation stands, in a sentence."""
     text = Text(f"{operation.kind} {operation.state}: {operation.done} of {operation.total} {operation.unit}")
     if operation.failed_count:
         text.append(f", {operation.failed_count} failed")
@@ -103,6 +116,8 @@ def event_line(event: Envelope) -> Text | None:
         return Text(f"failed  {name}: {failure.get('code')}: {one_line(str(failure.get('message', '')))}")
     if event.type == "warning":
         return Text(f"warning {name}: {one_line(str(data.get('message', data)))}")
+    if event.type in ("paused", "resumed"):
+        return Text(f"{event.type}  {data.get('done')} of {data.get('total')} done")
     if event.type == "retrying":
         error = data.get("error", {})
         return Text(f"again in {data.get('in_seconds')} s: {one_line(str(error.get('message', '')))}")

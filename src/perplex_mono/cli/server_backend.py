@@ -12,12 +12,21 @@ import msgspec
 
 from perplex_mono.answers.schemas import Answer, AnswerRequest
 from perplex_mono.cli.source_file import SourceFile
-from perplex_mono.errors import InvalidInput, NotFound, Overloaded, PerplexError, StorageFull, TooLarge, Unavailable
+from perplex_mono.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    PerplexError,
+    StorageFull,
+    TooLarge,
+    Unavailable,
+)
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
 
 if TYPE_CHECKING:
     from perplex_mono.library.schemas import CollectionPage, DocumentView, UploadAccepted
-    from perplex_mono.operations.schemas import Envelope, EventPage, OperationPage, OperationView
+    from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
 
 T = TypeVar("T")
 HEALTH_SECONDS = httpx.Timeout(3.0, connect=1.0)
@@ -28,7 +37,13 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 PONG = '{"type":"pong"}'
 API = "/api/v1"
 
-_KINDS: dict[int, type[PerplexError]] = {400: InvalidInput, 413: TooLarge, 422: InvalidInput, 507: StorageFull}
+_KINDS: dict[int, type[PerplexError]] = {
+    400: InvalidInput,
+    409: Conflict,
+    413: TooLarge,
+    422: InvalidInput,
+    507: StorageFull,
+}
 
 
 class _MediaType(msgspec.Struct):
@@ -102,6 +117,12 @@ class ServerBackend:
 
         path = f"/operations/{quote(operation_id, safe='')}"
         return await self._get(path, OperationView, key=("operation", operation_id))
+
+    async def act(self, action: "Action", operation_id: str) -> "OperationView":
+        from perplex_mono.operations.schemas import OperationView
+
+        path = f"/operations/{quote(operation_id, safe='')}/{action}"
+        return _decode(await self._send("POST", path, key=("operation", operation_id)), OperationView)
 
     async def events(self, operation_id: str, after: int) -> "EventPage":
         from perplex_mono.operations.schemas import EventPage

@@ -10,7 +10,7 @@ from perplex_mono.ingestion.pages import Attachment
 from perplex_mono.library.media_types import sniff
 from perplex_mono.library.models import MAX_ATTACHMENT_DEPTH, Document
 from perplex_mono.library.service import clean_name
-from perplex_mono.operations.service import Claim, Ledger
+from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.storage.blobs import BlobStore, read_chunks
 
 

@@ -10,10 +10,11 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import PerplexError, StaleLease, Unavailable
-from perplex_mono.ingestion.indexing import ChunkStore
+from perplex_mono.ingestion.indexing import load_chunks
 from perplex_mono.library.models import Document, SearchIndex
+from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.models import Operation
-from perplex_mono.operations.service import Claim, Ledger
+from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import utc_now
 from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import DocumentRows, VectorStore
@@ -47,15 +48,15 @@ class IndexCommitter:
 
     def __init__(
         self,
+        database: Database,
         ledger: Ledger,
-        chunks: ChunkStore,
         vectors: Starting[VectorStore],
         *,
         max_documents: int,
         max_seconds: float,
     ) -> None:
         self._ledger = ledger
-        self._chunks = chunks
+        self._database = database
         self._vectors = vectors
         self._max_documents = max_documents
         self._max_seconds = max_seconds
@@ -112,7 +113,8 @@ class IndexCommitter:
         vectors = await self._vectors.wait()
         by_table: dict[str, list[PreparedDocument]] = defaultdict(list)
         for prepared in group:
-            by_table[prepared.index.table_name].append(prepared)
+            if not prepared.committed.done():  # its operation was paused or cancelled, and may be at it again
+                by_table[prepared.index.table_name].append(prepared)
         for table, members in by_table.items():
             with span("index.commit", documents=len(members), chunks=sum(member.chunk_count for member in members)):
                 await vectors.create_table(table, members[0].index.dimension)
@@ -123,16 +125,16 @@ class IndexCommitter:
             self._commits_since_maintenance += 1
             self._touched.add(table)
             committed = {rows.document_id for rows in complete}
-            by_claim: dict[str, list[PreparedDocument]] = defaultdict(list)
+            by_claim: dict[tuple[str, int], list[PreparedDocument]] = defaultdict(list)
             for member in members:
                 if member.document_id in committed:
-                    by_claim[member.claim.operation_id].append(member)
+                    by_claim[member.claim.operation_id, member.claim.epoch].append(member)
             for mine in by_claim.values():
                 await self._mark_ready(vectors, table, mine)
 
     async def _rows(self, prepared: PreparedDocument) -> DocumentRows | None:
         """The document's chunks, every one with its vector; otherwise it is told to try again, and left out."""
-        batches = await self._chunks.load(prepared.document_id, prepared.index)
+        batches = await load_chunks(self._database, prepared.document_id, prepared.index)
         if sum(len(batch.ids) for batch in batches) == prepared.chunk_count:
             return DocumentRows(prepared.document_id, True, batches)
         self._settle([prepared], Unavailable("index", f"vectors of '{prepared.name}' went missing"))

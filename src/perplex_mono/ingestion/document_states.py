@@ -14,8 +14,8 @@ from perplex_mono.ingestion.page_store import PageStore
 from perplex_mono.ingestion.pages import Page
 from perplex_mono.ingestion.readers.contract import Opened
 from perplex_mono.library.models import Document, SearchIndex
+from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.models import Operation
-from perplex_mono.operations.service import Claim, Ledger
 from perplex_mono.storage.identity import utc_now
 
 

@@ -48,6 +48,39 @@ async def cut(splitter: Splitter, pages: Sequence[Page], outline: Outline) -> tu
     return await asyncio.to_thread(work)
 
 
+async def load_chunks(database: Database, document_id: str, index: SearchIndex) -> list[ChunkBatch]:
+    """All chunks of a document with their vectors, as the vector store takes them."""
+    batches: list[ChunkBatch] = []
+    after = -1
+    while True:
+        query = (
+            select(Chunk.id, Chunk.context + Chunk.text, Chunk.ordinal, StoredEmbedding.vector)
+            .join(StoredEmbedding, col(StoredEmbedding.input_hash) == col(Chunk.input_hash))
+            .where(
+                Chunk.document_id == document_id,
+                Chunk.index_id == index.id,
+                StoredEmbedding.model_key == index.model_key,
+                Chunk.ordinal > after,
+            )
+            .order_by(col(Chunk.ordinal))
+            .limit(LOAD_CHUNKS)
+        )
+        async with database.read() as session:
+            rows = (await session.exec(query)).all()
+        if rows:
+            vectors = np.frombuffer(b"".join(row[3] for row in rows), dtype=VECTOR_DTYPE)
+            batches.append(
+                ChunkBatch(
+                    ids=[row[0] for row in rows],
+                    texts=[row[1] for row in rows],
+                    vectors=vectors.reshape(len(rows), index.dimension),
+                )
+            )
+            after = rows[-1][2]
+        if len(rows) < LOAD_CHUNKS:
+            return batches
+
+
 class ChunkStore:
     """Chunks and embeddings in SQLite."""
 
@@ -94,38 +127,6 @@ class ChunkStore:
     async def clear(session: AsyncSession, document_id: str, index_id: str) -> None:
         """Remove the document's chunks of one index, in the caller's transaction."""
         await session.exec(delete(Chunk).where(col(Chunk.document_id) == document_id, col(Chunk.index_id) == index_id))
-
-    async def load(self, document_id: str, index: SearchIndex) -> list[ChunkBatch]:
-        """All chunks of a document with their vectors, as the vector store takes them."""
-        batches: list[ChunkBatch] = []
-        after = -1
-        while True:
-            query = (
-                select(Chunk.id, Chunk.context + Chunk.text, Chunk.ordinal, StoredEmbedding.vector)
-                .join(StoredEmbedding, col(StoredEmbedding.input_hash) == col(Chunk.input_hash))
-                .where(
-                    Chunk.document_id == document_id,
-                    Chunk.index_id == index.id,
-                    StoredEmbedding.model_key == index.model_key,
-                    Chunk.ordinal > after,
-                )
-                .order_by(col(Chunk.ordinal))
-                .limit(LOAD_CHUNKS)
-            )
-            async with self._database.read() as session:
-                rows = (await session.exec(query)).all()
-            if rows:
-                vectors = np.frombuffer(b"".join(row[3] for row in rows), dtype=VECTOR_DTYPE)
-                batches.append(
-                    ChunkBatch(
-                        ids=[row[0] for row in rows],
-                        texts=[row[1] for row in rows],
-                        vectors=vectors.reshape(len(rows), index.dimension),
-                    )
-                )
-                after = rows[-1][2]
-            if len(rows) < LOAD_CHUNKS:
-                return batches
 
     async def _missing(self, hashes: Sequence[str]) -> list[str]:
         known: set[str] = set()

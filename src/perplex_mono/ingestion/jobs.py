@@ -16,8 +16,8 @@ from perplex_mono.ingestion.document_states import DocumentStates
 from perplex_mono.ingestion.pipeline import IngestPipeline, Work
 from perplex_mono.library.models import Collection, Document, SearchIndex
 from perplex_mono.library.repository import CollectionRepository, DocumentRepository
+from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.progress import DocumentProgress, ProgressMeter
-from perplex_mono.operations.service import Claim, Ledger
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
 

@@ -21,6 +21,7 @@ from perplex_mono.telemetry.traces import span
 
 OnOpened = Callable[[Opened], Awaitable[None]]
 OnAttachment = Callable[[Attachment], Awaitable[None]]
+OnRecognised = Callable[[Page], Awaitable[None]]
 
 
 class PageReader:
@@ -46,19 +47,21 @@ class PageReader:
         self._min_confidence = min_confidence
 
     async def read(
-        self, document: Document, on_opened: OnOpened, on_attachment: OnAttachment
+        self, document: Document, on_opened: OnOpened, on_attachment: OnAttachment, on_recognised: OnRecognised
     ) -> AsyncGenerator[tuple[Page, bool], None]:
-        """Every page in order, each with whether it is new (not stored yet).
+        """Every page in order, each with whether it is new: neither stored before nor given to `on_recognised`.
 
-        Raises `DocumentFailure` with a reason its owner can read.
+        That is called for every page that OCR read, as soon as it is, whatever the order. Raises `DocumentFailure` with
+        a reason its owner can read.
         """
         stored = await self._store.numbers(document.sha256)
         yielded = 0
-        async with aclosing(self._read_new(document, stored, on_opened, on_attachment)) as fresh:
+        news = self._read_new(document, stored, on_opened, on_attachment, on_recognised)
+        async with aclosing(news) as fresh:
             async for page in fresh:
                 async for known in self._stored_between(document, stored, yielded, page.number):
                     yield known, False
-                yield page, True
+                yield page, page.source != "ocr"
                 yielded = page.number
         async for known in self._stored_between(document, stored, yielded, self._limits.max_pages + 1):
             yield known, False
@@ -74,7 +77,12 @@ class PageReader:
             yield page
 
     async def _read_new(
-        self, document: Document, stored: frozenset[int], on_opened: OnOpened, on_attachment: OnAttachment
+        self,
+        document: Document,
+        stored: frozenset[int],
+        on_opened: OnOpened,
+        on_attachment: OnAttachment,
+        on_recognised: OnRecognised,
     ) -> AsyncGenerator[Page, None]:
         folder = await asyncio.to_thread(self._blobs.working_directory)
         request = ReadRequest(
@@ -94,7 +102,7 @@ class PageReader:
                     elif isinstance(item, Attachment):
                         await on_attachment(item)
                     elif isinstance(item, PageImage):
-                        waiting.append(asyncio.create_task(self._recognise(item)))
+                        waiting.append(asyncio.create_task(self._recognise(item, on_recognised)))
                     else:
                         waiting.append(item)
                     while waiting and (len(waiting) > self._pages_ahead or _is_done(waiting[0])):
@@ -107,10 +115,16 @@ class PageReader:
                     task.cancel()
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _recognise(self, image: PageImage) -> Page:
+    async def _recognise(self, image: PageImage, on_recognised: OnRecognised) -> Page:
         known = await self._store.find_recognised(image.content_hash)
-        if known is not None:
-            return msgspec.structs.replace(known, number=image.number, label=image.label)
+        if known is None:
+            page = await self._run_ocr(image)
+        else:
+            page = msgspec.structs.replace(known, number=image.number, label=image.label)
+        await on_recognised(page)
+        return page
+
+    async def _run_ocr(self, image: PageImage) -> Page:
         raster = PageRaster(width=image.width, height=image.height, pixels=image.pixels)
         try:
             with span("ocr.page", page=image.number, engine=self._ocr.name):

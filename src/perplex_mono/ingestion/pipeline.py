@@ -15,8 +15,8 @@ from perplex_mono.ingestion.page_reading import PageReader
 from perplex_mono.ingestion.pages import Attachment, Page
 from perplex_mono.ingestion.readers.contract import Opened
 from perplex_mono.library.models import Document, SearchIndex
+from perplex_mono.operations.ledger import Claim
 from perplex_mono.operations.progress import DocumentProgress
-from perplex_mono.operations.service import Claim
 from perplex_mono.telemetry.traces import span
 
 BATCH_PAGES = 16
@@ -114,15 +114,17 @@ class IngestPipeline:
             if await self._attachments.keep(work.claim, work.document, item):
                 work.progress.expect_attachment()
 
+        async def recognised(page: Page) -> None:
+            work.reading.pages.append(page)
+            await self._states.checkpoint(work.claim, work.document, work.reading)
+
         batch: list[Page] = []
-        pages = self._reader.read(work.document, opened, attached)
+        pages = self._reader.read(work.document, opened, attached, recognised)
         async with aclosing(pages) as stream:
             async for page, is_new in stream:
                 batch.append(page)
                 if is_new:
                     work.reading.pages.append(page)
-                if is_new and page.source == "ocr":
-                    await self._states.checkpoint(work.claim, work.document, work.reading)
                 is_full = len(batch) >= BATCH_PAGES or sum(len(page.text) for page in batch) >= BATCH_CHARS
                 if is_full or page.source == "ocr":
                     yield batch

@@ -18,7 +18,7 @@ from perplex_mono.library.schemas import (
     OperationAccepted,
     collection_view,
 )
-from perplex_mono.operations.service import Ledger
+from perplex_mono.operations.ledger import Ledger
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import new_id, utc_now
 

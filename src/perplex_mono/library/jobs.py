@@ -8,7 +8,7 @@ from sqlmodel import col, select
 from perplex_mono.errors import NotFound
 from perplex_mono.library.models import Chunk, Collection, Document, SearchIndex
 from perplex_mono.library.repository import CollectionRepository, DocumentRepository
-from perplex_mono.operations.service import Claim, Ledger
+from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.starting import Starting

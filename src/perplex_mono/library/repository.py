@@ -4,7 +4,7 @@ from collections.abc import Collection as Items
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, case, delete, exists, literal, text
+from sqlalchemy import ColumnElement, case, delete, exists, literal, text, update
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -204,6 +204,21 @@ class DocumentRepository:
             .limit(limit)
         )
         return (await self._session.exec(query)).all()
+
+    async def update_pending(self, operation_id: str, **values: object) -> None:
+        """Set columns of the operation's documents that wait or are being worked at."""
+        pending = (col(Document.operation_id) == operation_id) & col(Document.status).in_(PENDING_STATUSES)
+        await self._session.exec(update(Document).where(pending).values(**values))
+
+    async def purge_partial(self, operation_id: str) -> None:
+        """Remove chunks and pages of the operation's cancelled documents, unless others have the same bytes."""
+        cancelled = (Document.operation_id == operation_id, Document.status == "cancelled")
+        ids = select(Document.id).where(*cancelled)
+        await self._session.exec(delete(Chunk).where(col(Chunk.document_id).in_(ids)))
+        hashes = select(Document.sha256).where(*cancelled)
+        kept = select(Document.sha256).where(col(Document.status).in_(("ready", *PENDING_STATUSES)))
+        unused = col(StoredPage.sha256).in_(hashes) & col(StoredPage.sha256).not_in(kept)
+        await self._session.exec(delete(StoredPage).where(unused))
 
     async def purge(self, documents: Sequence[Document]) -> list[str]:
         """Remove rows of these documents and whatever nothing else refers to; returns hashes whose bytes can go.

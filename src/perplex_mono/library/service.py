@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import update
-from sqlmodel import col
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Conflict, DataCorrupt, FailureCode, Overloaded, TooLarge
 from perplex_mono.library.models import Collection, Document
-from perplex_mono.library.repository import PENDING_STATUSES, CollectionRepository, DocumentRepository
+from perplex_mono.library.repository import CollectionRepository, DocumentRepository
 from perplex_mono.library.schemas import (
     DocumentChanges,
     DocumentPage,
@@ -23,8 +23,8 @@ from perplex_mono.library.schemas import (
     UploadedDocument,
     document_view,
 )
+from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.models import Operation
-from perplex_mono.operations.service import Ledger
 from perplex_mono.storage.blobs import BlobStore, IncomingBlob
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import utc_now
@@ -60,9 +60,7 @@ class DocumentService:
         self._blobs.require_space()
         async with self._database.read() as session:
             await CollectionRepository(session).get(collection_key, owner_id)
-            pending = await DocumentRepository(session).count_pending()
-        if pending >= self._queue_documents:
-            raise Overloaded(f"{pending} documents are waiting already (limits.queue_documents).", 60)
+            await self._require_queue(session, more=1)
 
     async def add(
         self,
@@ -76,12 +74,14 @@ class DocumentService:
         """Keep the files and queue what is new, in one transaction: after this returns, nothing is lost.
 
         Bytes the collection already has are not ingested again, unless that attempt failed; then it is tried anew.
+        Raises `NotFound`, or `Overloaded` when the queue has no room for all of them; then none is kept.
         """
         async with self._database.write() as session:
             collection = await CollectionRepository(session).get(collection_key, owner_id)
             fresh, again, uploaded = await self._sort_out(session, collection, files)
             if not fresh and not again:
                 return UploadAccepted(operation_id=None, documents=uploaded)
+            await self._require_queue(session, more=len(fresh) + len(again))
             operation = await self._ledger.enqueue(
                 session,
                 owner_id=owner_id,
@@ -92,7 +92,7 @@ class DocumentService:
                 priority=1 if len(fresh) <= 1 else 0,
             )
             for document in again:
-                _requeue(document, operation.id)
+                requeue(document, operation.id)
             for document, blob in fresh:
                 document.operation_id = operation.id
                 document.tags, document.meta = list(tags), dict(metadata or {})
@@ -161,7 +161,7 @@ class DocumentService:
                 unit="pages",
                 priority=1,
             )
-            _requeue(document, operation.id)
+            requeue(document, operation.id)
         return OperationAccepted(operation_id=operation.id)
 
     async def delete(self, document_id: str, owner_id: str) -> OperationAccepted:
@@ -183,19 +183,31 @@ class DocumentService:
         return OperationAccepted(operation_id=operation.id)
 
     @staticmethod
-    async def fail_unfinished(session: AsyncSession, operation: Operation) -> None:
-        """Nothing waits for an operation that gave up: its documents fail with its reason, and can be retried."""
-        if operation.state not in ("failed", "dead"):
-            return
-        unfinished = (col(Document.operation_id) == operation.id) & col(Document.status).in_(PENDING_STATUSES)
-        failure: FailureCode = "internal"
-        await session.exec(
-            update(Document)
-            .where(unfinished)
-            .values(
-                status="failed", failure_code=failure, failure_message=operation.error_message, updated_at=utc_now()
+    async def settle_unfinished(session: AsyncSession, operation: Operation) -> None:
+        """What becomes of the documents an operation leaves unfinished.
+
+        They fail with it and its reason, or are cancelled with it and lose what was read of them; when it is paused,
+        they wait, and nobody blames them for having been in flight.
+        """
+        repository = DocumentRepository(session)
+        if operation.state in ("failed", "dead"):
+            failure: FailureCode = "internal"
+            reason = operation.error_message
+            await repository.update_pending(
+                operation.id, status="failed", failure_code=failure, failure_message=reason, updated_at=utc_now()
             )
-        )
+        elif operation.state == "cancelled":
+            await repository.update_pending(operation.id, status="cancelled", updated_at=utc_now())
+            await repository.purge_partial(operation.id)
+        elif operation.state == "paused":
+            await repository.update_pending(operation.id, attempts=0)
+
+    @staticmethod
+    async def requeue_unready(session: AsyncSession, operation: Operation) -> None:
+        """Whatever of an operation failed or was cancelled is to be ingested again."""
+        unready = (col(Document.operation_id) == operation.id) & col(Document.status).in_(("failed", "cancelled"))
+        for document in (await session.exec(select(Document).where(unready))).all():
+            requeue(document, operation.id)
 
     async def original(self, document_id: str, owner_id: str) -> tuple[DocumentView, str]:
         """The document and the path of its bytes. Raises `NotFound`, or `DataCorrupt` when the bytes are gone."""
@@ -203,6 +215,14 @@ class DocumentService:
         if not self._blobs.exists(view.sha256):
             raise DataCorrupt(f"The original of '{view.name}' is missing from the data directory.")
         return view, str(self._blobs.path(view.sha256))
+
+    async def _require_queue(self, session: AsyncSession, *, more: int) -> None:
+        limit = f"at most {self._queue_documents} may wait (limits.queue_documents)"
+        if more > self._queue_documents:
+            raise TooLarge(f"{more} documents at once are too many: {limit}.")
+        pending = await DocumentRepository(session).count_pending()
+        if pending + more > self._queue_documents:
+            raise Overloaded(f"{pending} documents are waiting, there is no room for {more} more: {limit}.", 60)
 
     async def _sort_out(
         self, session: AsyncSession, collection: Collection, files: Sequence[ReceivedFile]
@@ -228,6 +248,8 @@ class DocumentService:
                 fresh[sha256] = (document, file.blob)
                 answers.append(UploadedDocument(id=document.id, name=name, status="received", duplicate_of=None))
                 continue
+            if sha256 not in fresh and not self._blobs.exists(sha256):
+                file.blob.keep()  # the original had gone missing: here it is again
             retry = known.status in ("failed", "cancelled") and known not in again
             if retry:
                 again.append(known)
@@ -256,7 +278,8 @@ def _require_small(metadata: Mapping[str, Any]) -> None:
         raise TooLarge(f"The metadata has {size} bytes; at most {MAX_METADATA_BYTES} are taken.")
 
 
-def _requeue(document: Document, operation_id: str) -> None:
+def requeue(document: Document, operation_id: str) -> None:
+    """Have an operation ingest the document anew, its past failures forgotten."""
     document.operation_id = operation_id
     document.status = "received"
     document.attempts = 0

@@ -11,7 +11,7 @@ from typing import Protocol
 from loguru import logger
 
 from perplex_mono.errors import PerplexError, StaleLease
-from perplex_mono.operations.service import Claim, Ledger
+from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.telemetry.logs import operation_id_var
 from perplex_mono.telemetry.traces import span
 
@@ -60,6 +60,12 @@ class Dispatcher:
             finally:
                 self._wake.clear()
 
+    def interrupt(self, operation_id: str) -> None:
+        """Stop working at an operation that was paused or cancelled; nothing it still writes will be taken."""
+        task = self._running.get(operation_id)
+        if task is not None and not task.cancelling():
+            task.cancel()
+
     async def stop(self, timeout_seconds: float) -> None:
         """Start nothing more and cancel what runs; every operation goes back to the queue with its checkpoints kept."""
         self._is_stopping = True
@@ -71,7 +77,7 @@ class Dispatcher:
 
     async def _start_claimable(self) -> None:
         room = 0 if self._is_stopping else MAX_RUNNING - len(self._running)
-        for claim in await self._ledger.claim(room) if room > 0 else []:
+        for claim in await self._ledger.claim(room, self._running) if room > 0 else []:
             task = asyncio.create_task(self._work(claim), name=f"operation-{claim.operation_id}")
             self._running[claim.operation_id] = task
             task.add_done_callback(partial(self._forget, claim.operation_id))

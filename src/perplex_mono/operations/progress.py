@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from perplex_mono.operations.service import Progress
+from perplex_mono.operations.ledger import Progress
 
 FLUSH_SECONDS = 0.25
 RATE_WINDOW_SECONDS = 30.0

@@ -1,6 +1,6 @@
 """Reads and writes of the ledger's tables; every function works inside the caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, or_, text
@@ -57,7 +57,7 @@ class OperationRepository:
         )
         return (await self._session.exec(query.order_by(col(Operation.id).desc()).limit(limit))).all()
 
-    async def list_claimable(self, now: datetime, limit: int) -> Sequence[Operation]:
+    async def list_claimable(self, now: datetime, limit: int, except_ids: Collection[str] = ()) -> Sequence[Operation]:
         """What may be started now: queued and due, or running with a lease that ran out."""
         due = or_(col(Operation.not_before).is_(None), col(Operation.not_before) <= now)
         query = (
@@ -66,7 +66,8 @@ class OperationRepository:
                 or_(
                     (col(Operation.state) == "queued") & due,
                     (col(Operation.state) == "running") & (col(Operation.lease_until) < now),
-                )
+                ),
+                col(Operation.id).not_in(except_ids),
             )
             .order_by(col(Operation.priority).desc(), col(Operation.created_at))
             .limit(limit)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from litestar import Controller, get, websocket
+from litestar import Controller, get, post, websocket
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
@@ -10,7 +10,7 @@ from perplex_mono.errors import InvalidInput, NotFound
 from perplex_mono.operations.feeds import FeedService
 from perplex_mono.operations.models import OperationKind, OperationState
 from perplex_mono.operations.schemas import EventPage, OperationPage, OperationView
-from perplex_mono.operations.service import Ledger
+from perplex_mono.operations.service import OperationService
 from perplex_mono.web.paging import Cursor, PageLimit
 from perplex_mono.web.sockets import CLOSE_NOT_FOUND, Socket, SocketHub
 
@@ -27,7 +27,7 @@ class OperationController(Controller):
     @get(summary="List operations, newest first")
     async def list_operations(
         self,
-        ledger: NamedDependency[Ledger],
+        operations: NamedDependency[OperationService],
         owner_id: NamedDependency[str],
         only_state: Annotated[
             OperationState | None, QueryParameter(name="state", description="Only operations in this state")
@@ -38,28 +38,68 @@ class OperationController(Controller):
         cursor: Cursor = None,
     ) -> OperationPage:
         """A page of operations."""
-        return await ledger.list_operations(
+        return await operations.list_operations(
             owner_id, state=only_state, kind=kind, collection_id=collection_id, limit=limit, cursor=cursor
         )
 
     @get("/{operation_id:str}", summary="Get one operation")
     async def get_operation(
-        self, operation_id: FromPath[str], ledger: NamedDependency[Ledger], owner_id: NamedDependency[str]
+        self, operation_id: FromPath[str], operations: NamedDependency[OperationService], owner_id: NamedDependency[str]
     ) -> OperationView:
         """The operation as it is now."""
-        return await ledger.get(operation_id, owner_id)
+        return await operations.get(operation_id, owner_id)
 
     @get("/{operation_id:str}/events", summary="List the events of an operation, oldest first")
     async def list_events(
         self,
         operation_id: FromPath[str],
-        ledger: NamedDependency[Ledger],
+        operations: NamedDependency[OperationService],
         owner_id: NamedDependency[str],
         after: Annotated[int, QueryParameter(ge=0, le=MAX_SEQ, description="Only events with a greater number")] = 0,
         limit: Annotated[int, QueryParameter(ge=1, le=EVENT_PAGE)] = EVENT_PAGE,
     ) -> EventPage:
         """The events past `after`."""
-        return await ledger.events(operation_id, owner_id, after=after, limit=limit)
+        return await operations.events(operation_id, owner_id, after=after, limit=limit)
+
+    @post("/{operation_id:str}/pause", status_code=200, summary="Pause an operation; its finished pages are kept")
+    async def pause(
+        self,
+        operation_id: FromPath[str],
+        operations: NamedDependency[OperationService],
+        owner_id: NamedDependency[str],
+    ) -> OperationView:
+        """The paused operation. No page is started any more; resuming reads at most the pages in flight again."""
+        return await operations.act("pause", operation_id, owner_id)
+
+    @post("/{operation_id:str}/resume", status_code=200, summary="Resume a paused operation")
+    async def resume(
+        self,
+        operation_id: FromPath[str],
+        operations: NamedDependency[OperationService],
+        owner_id: NamedDependency[str],
+    ) -> OperationView:
+        """The operation, queued again."""
+        return await operations.act("resume", operation_id, owner_id)
+
+    @post("/{operation_id:str}/cancel", status_code=200, summary="Cancel an operation and remove its partial results")
+    async def cancel(
+        self,
+        operation_id: FromPath[str],
+        operations: NamedDependency[OperationService],
+        owner_id: NamedDependency[str],
+    ) -> OperationView:
+        """The cancelled operation. Documents that were ready stay; the others are cancelled and can be retried."""
+        return await operations.act("cancel", operation_id, owner_id)
+
+    @post("/{operation_id:str}/retry", status_code=200, summary="Retry what did not become ready in an operation")
+    async def retry(
+        self,
+        operation_id: FromPath[str],
+        operations: NamedDependency[OperationService],
+        owner_id: NamedDependency[str],
+    ) -> OperationView:
+        """The operation, queued again with every failed and cancelled document of it."""
+        return await operations.act("retry", operation_id, owner_id)
 
 
 @websocket("/ws/operations")

@@ -1,11 +1,13 @@
 """Operations and events as clients see them."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from perplex_mono.operations.models import Event, Operation
+
+Action = Literal["pause", "resume", "cancel", "retry"]
 
 
 class ErrorView(msgspec.Struct, frozen=True):

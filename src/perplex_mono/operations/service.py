@@ -1,122 +1,56 @@
-"""The ledger: the truth about long work. SQLite keeps it; nothing else needs to survive.
+"""The owner's operations: what there is, and the words a person may say to it: pause, resume, cancel, retry."""
 
-Execution is at least once, effects are exactly once: whoever runs an operation holds a lease and an epoch, every write
-of its work goes through `fenced`, and a write with an epoch that is no longer the operation's is refused.
-"""
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import partial
-from typing import Any
-
-from loguru import logger
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from perplex_mono.errors import StaleLease
-from perplex_mono.operations.events import EventBus
-from perplex_mono.operations.models import Event, EventType, FinalState, Operation, OperationKind
+from perplex_mono.errors import Conflict
+from perplex_mono.operations.ledger import Ledger
+from perplex_mono.operations.models import Operation, OperationState
 from perplex_mono.operations.repository import OperationRepository
-from perplex_mono.operations.schemas import (
-    EventPage,
-    OperationPage,
-    OperationView,
-    envelope,
-    operation_view,
-)
+from perplex_mono.operations.schemas import Action, EventPage, OperationPage, OperationView, envelope, operation_view
 from perplex_mono.storage.database import Database, after_commit
-from perplex_mono.storage.disk_full import is_disk_full
-from perplex_mono.storage.identity import utc_now
 
-RETRY_SECONDS = (2.0, 10.0, 60.0)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The right to work on an operation until the lease runs out."""
-
-    operation_id: str
-    owner_id: str
-    kind: str
-    collection_id: str | None
-    params: Mapping[str, Any]
-    epoch: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an operation is; `current` says what it is at (document and page)."""
-
-    done: int
-    total: int
-    unit: str
-    rate_per_second: float | None
-    eta_seconds: float | None
-    current: Mapping[str, Any]
+# What may be said to an operation in each state.
+ALLOWED: Final[Mapping[OperationState, tuple[Action, ...]]] = {
+    "queued": ("pause", "cancel"),
+    "running": ("pause", "cancel"),
+    "paused": ("resume", "cancel"),
+    "completed": (),
+    "failed": ("retry",),
+    "dead": ("retry",),
+    "cancelled": ("retry",),
+}
+PAST: Final[Mapping[Action, str]] = {
+    "pause": "paused",
+    "resume": "resumed",
+    "cancel": "cancelled",
+    "retry": "retried",
+}
+# A deletion was promised to whoever asked for it: it is never held up, only tried again.
+ONLY_RETRIED: Final = frozenset({"delete"})
 
 
-class Ledger:
-    """Creates, leases, records and ends operations."""
+class OperationService:
+    """Operations as their owner sees and steers them. Every method raises `NotFound` for another owner's.
 
-    def __init__(
-        self,
-        database: Database,
-        bus: EventBus,
-        *,
-        lease_seconds: float,
-        max_attempts: int,
-        clock: Callable[[], datetime] = utc_now,
-    ) -> None:
+    A change of state is one transaction; what runs is told to stop the moment it is durable, and whatever it still
+    tries to write is refused by the ledger.
+    """
+
+    def __init__(self, database: Database, ledger: Ledger, interrupt: Callable[[str], None]) -> None:
         self._database = database
-        self._bus = bus
-        self._lease = timedelta(seconds=lease_seconds)
-        self._max_attempts = max_attempts
-        self._clock = clock
-        self._on_queued: list[Callable[[str, int], None]] = []
-        self._on_ended: list[Callable[[AsyncSession, Operation], Awaitable[None]]] = []
-
-    def on_queued(self, ring: Callable[[str, int], None]) -> None:
-        """Call `ring(operation_id, epoch)` after the commit of every operation that becomes ready to start."""
-        self._on_queued.append(ring)
-
-    def on_ended(self, settle: Callable[[AsyncSession, Operation], Awaitable[None]]) -> None:
-        """Call `settle(session, operation)` in the transaction that ends an operation, whatever its end."""
-        self._on_ended.append(settle)
-
-    # -- creating and reading -------------------------------------------------------------------------------
-
-    async def enqueue(
-        self,
-        session: AsyncSession,
-        *,
-        owner_id: str,
-        kind: OperationKind,
-        collection_id: str | None,
-        params: Mapping[str, Any] | None = None,
-        total: int,
-        unit: str,
-        priority: int = 0,
-    ) -> Operation:
-        """Add an operation and its first event to the caller's transaction; the doorbell rings after the commit."""
-        operation = Operation(
-            owner_id=owner_id,
-            kind=kind,
-            collection_id=collection_id,
-            params=dict(params or {}),
-            total=total,
-            unit=unit,
-            priority=priority,
-            created_at=self._clock(),
-        )
-        session.add(operation)
-        await session.flush()
-        await self.emit(session, operation, "queued", {"kind": kind, "total": total, "unit": unit})
-        self._ring_after_commit(session, operation)
-        return operation
+        self._interrupt = interrupt
+        self._acts: Mapping[Action, Callable[[AsyncSession, Operation], Awaitable[None]]] = {
+            "pause": ledger.pause,
+            "resume": ledger.resume,
+            "cancel": ledger.cancel,
+            "retry": ledger.retry,
+        }
 
     async def get(self, operation_id: str, owner_id: str) -> OperationView:
-        """The owner's operation. Raises `NotFound`."""
+        """One operation."""
         async with self._database.read() as session:
             return operation_view(await OperationRepository(session).get(operation_id, owner_id))
 
@@ -139,182 +73,39 @@ class Ledger:
         return OperationPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
 
     async def events(self, operation_id: str, owner_id: str, *, after: int, limit: int) -> EventPage:
-        """The operation's events past `after`, oldest first. Raises `NotFound`."""
+        """The operation's events past `after`, oldest first."""
         async with self._database.read() as session:
             repository = OperationRepository(session)
             await repository.get(operation_id, owner_id)
             rows = await repository.events_after(owner_id, operation_id, after, limit)
         return EventPage(items=[envelope(row) for row in rows])
 
-    # -- leases ---------------------------------------------------------------------------------------------
+    async def act(self, action: Action, operation_id: str, owner_id: str) -> OperationView:
+        """Pause, resume, cancel or retry. Raises `Conflict`, which names what is allowed, in any other state.
 
-    async def claim(self, limit: int) -> list[Claim]:
-        """Take up to `limit` operations that may start now, each with a new epoch.
-
-        One that was started `max_attempts` times without a checkpoint in between ends `dead` instead.
+        Pause keeps every page that was read, cancel removes what documents that are not ready left behind, retry takes
+        up whatever did not become ready. All return at once; no page is started after that.
         """
-        async with self._database.read() as session:
-            if not await OperationRepository(session).list_claimable(self._clock(), 1):
-                return []
-        claims: list[Claim] = []
         async with self._database.write() as session:
-            for operation in await OperationRepository(session).list_claimable(self._clock(), limit):
-                if operation.attempt >= self._max_attempts:
-                    await self._bury(session, operation)
-                    continue
-                operation.state = "running"
-                operation.epoch += 1
-                operation.attempt += 1
-                operation.started_at = operation.started_at or self._clock()
-                operation.lease_until = self._clock() + self._lease
-                operation.not_before = None
-                await self.emit(session, operation, "started", {"attempt": operation.attempt})
-                claims.append(_claim(operation))
-        return claims
-
-    async def renew(self, claim: Claim) -> None:
-        """Extend the lease. Raises `StaleLease` when the operation went to another worker or ended."""
-        async with self.fenced(claim) as (_, operation):
-            operation.lease_until = self._clock() + self._lease
-
-    async def requeue_orphans(self) -> int:
-        """At start, with the data directory locked: nobody else can be running, so give every lease back."""
-        async with self._database.write() as session:
-            orphans = await OperationRepository(session).list_running()
-            for operation in orphans:
-                operation.state = "queued"
-                operation.lease_until = None
-                await self.emit(session, operation, "queued", {"reason": "the server was restarted"})
-                self._ring_after_commit(session, operation)
-        return len(orphans)
-
-    @asynccontextmanager
-    async def fenced(self, claim: Claim) -> AsyncIterator[tuple[AsyncSession, Operation]]:
-        """A write transaction that commits only if the claim still holds. Raises `StaleLease` otherwise."""
-        async with self._database.write() as session:
-            operation = await session.get(Operation, claim.operation_id)
-            if operation is None or operation.epoch != claim.epoch or operation.state != "running":
-                raise StaleLease(f"Operation {claim.operation_id} is no longer run under epoch {claim.epoch}.")
-            yield session, operation
-
-    @staticmethod
-    def mark_checkpoint(operation: Operation) -> None:
-        """Durable work was done in this transaction, so the attempts so far do not count against the operation."""
-        operation.attempt = 0
-
-    # -- events and ends ------------------------------------------------------------------------------------
-
-    async def emit(
-        self, session: AsyncSession, operation: Operation, event_type: EventType, data: Mapping[str, Any]
-    ) -> int:
-        """Number and store an event in the caller's transaction; followers get it after the commit."""
-        return await self.emit_all(session, operation, event_type, [data])
-
-    async def emit_all(
-        self, session: AsyncSession, operation: Operation, event_type: EventType, items: Sequence[Mapping[str, Any]]
-    ) -> int:
-        """As `emit` for several events of one type, in order; the last one's number."""
-        now = self._clock()
-        events = [
-            Event(operation_id=operation.id, owner_id=operation.owner_id, type=event_type, time=now, data=dict(data))
-            for data in items
-        ]
-        session.add_all(events)
-        await session.flush()
-        messages = [envelope(event) for event in events]
-        for message in messages:
-            after_commit(session, partial(self._bus.publish, operation.owner_id, message))
-        return (events[-1].seq or 0) if events else 0
-
-    async def record_progress(self, claim: Claim, progress: Progress) -> None:
-        """Store how far the operation is, in place of what was said before."""
-        async with self.fenced(claim) as (session, operation):
-            operation.done, operation.total = progress.done, progress.total
-            operation.eta_seconds = progress.eta_seconds
-            seq = await self.emit(
-                session,
-                operation,
-                "progress",
-                {
-                    "done": progress.done,
-                    "total": progress.total,
-                    "unit": progress.unit,
-                    "rate_per_second": progress.rate_per_second,
-                    "eta_seconds": progress.eta_seconds,
-                    "current": dict(progress.current),
-                },
-            )
-            await OperationRepository(session).prune_progress(operation.id, seq)
-
-    async def complete(self, claim: Claim, *, failed_count: int = 0, summary: Mapping[str, Any] | None = None) -> None:
-        """End the operation well; `failed_count` documents of it may still have failed."""
-        async with self.fenced(claim) as (session, operation):
-            operation.failed_count = failed_count
-            operation.done = operation.total
-            await self._end(session, operation, "completed", {"failed_count": failed_count, **(summary or {})})
-
-    async def fail(self, claim: Claim, error: Exception, *, permanent: bool) -> None:
-        """End the attempt: `failed` for a permanent cause, else queued again after a pause, or `dead`."""
-        async with self.fenced(claim) as (session, operation):
-            operation.error_type, operation.error_message = type(error).__name__, str(error)
-            if is_disk_full(error):
-                # No fault of the operation: it goes on when there is space again, however long that takes.
-                operation.attempt = max(0, operation.attempt - 1)
-            if permanent:
-                await self._end(session, operation, "failed", _error_data(operation))
-            elif operation.attempt >= self._max_attempts:
-                await self._bury(session, operation)
-            else:
-                pause = RETRY_SECONDS[min(max(operation.attempt, 1), len(RETRY_SECONDS)) - 1]
-                operation.state, operation.lease_until = "queued", None
-                operation.not_before = self._clock() + timedelta(seconds=pause)
-                await self.emit(session, operation, "retrying", {"in_seconds": pause, **_error_data(operation)})
-
-    async def release(self, claim: Claim) -> None:
-        """Give the operation back unfinished, without counting the attempt: the process is shutting down."""
-        async with self.fenced(claim) as (_, operation):
-            operation.state, operation.lease_until = "queued", None
-            operation.attempt = max(0, operation.attempt - 1)
-
-    async def prune_events(self, days: int) -> None:
-        """Drop events older than `days`."""
-        async with self._database.write() as session:
-            await OperationRepository(session).prune_events(self._clock() - timedelta(days=days))
-
-    async def _bury(self, session: AsyncSession, operation: Operation) -> None:
-        operation.error_type = operation.error_type or "AttemptsUsedUp"
-        operation.error_message = operation.error_message or (
-            f"It was started {operation.attempt} times and the server ended each time before anything was finished."
-        )
-        await self._end(session, operation, "dead", _error_data(operation))
-
-    async def _end(
-        self, session: AsyncSession, operation: Operation, state: FinalState, data: Mapping[str, Any]
-    ) -> None:
-        operation.state = state
-        operation.finished_at = self._clock()
-        operation.lease_until = None
-        operation.eta_seconds = None
-        for settle in self._on_ended:
-            await settle(session, operation)
-        await self.emit(session, operation, state, {"done": operation.done, "total": operation.total, **data})
-        logger.info("operation.ended", ended_operation=operation.id, state=state, kind=operation.kind)
-
-    def _ring_after_commit(self, session: AsyncSession, operation: Operation) -> None:
-        for ring in self._on_queued:
-            after_commit(session, partial(ring, operation.id, operation.epoch))
+            operation = await OperationRepository(session).get(operation_id, owner_id)
+            _require_allowed(action, operation)
+            await self._acts[action](session, operation)
+            if operation.state != "queued":
+                after_commit(session, lambda: self._interrupt(operation_id))
+        return operation_view(operation)
 
 
-def _claim(operation: Operation) -> Claim:
-    return Claim(
-        operation_id=operation.id,
-        owner_id=operation.owner_id,
-        kind=operation.kind,
-        collection_id=operation.collection_id,
-        params=operation.params,
-        epoch=operation.epoch,
-    )
+def allowed_actions(operation: Operation) -> tuple[Action, ...]:
+    """What may be said to the operation now."""
+    actions: tuple[Action, ...] = ALLOWED[operation.state]  # type: ignore[index]  # the column is a plain string
+    if operation.state == "completed" and operation.failed_count:
+        actions = ("retry",)
+    return tuple(action for action in actions if action == "retry" or operation.kind not in ONLY_RETRIED)
 
 
-def _error_data(operation: Operation) -> dict[str, Any]:
-    return {"error": {"type": operation.error_type, "message": operation.error_message}}
+def _require_allowed(action: Action, operation: Operation) -> None:
+    allowed = allowed_actions(operation)
+    if action in allowed:
+        return
+    now = f"allowed now: {', '.join(allowed)}" if allowed else "nothing is allowed now"
+    raise Conflict(f"This {operation.kind} operation is {operation.state} and cannot be {PAST[action]}; {now}.")

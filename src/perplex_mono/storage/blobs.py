@@ -127,6 +127,12 @@ class BlobStore:
         """Whether the bytes are stored."""
         return self.path(sha256).is_file()
 
+    def stored(self) -> set[str]:
+        """The hashes of all stored bytes."""
+        if not self._directory.is_dir():
+            return set()
+        return {path.name for path in self._directory.iterdir() if path.is_file()}
+
     def delete(self, sha256: str) -> None:
         """Remove the bytes; harmless when they are gone."""
         self.path(sha256).unlink(missing_ok=True)

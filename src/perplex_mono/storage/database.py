@@ -16,6 +16,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -88,6 +89,18 @@ class Database:
             await session.exec(text("SELECT 1"))  # type: ignore[call-overload]  # sqlmodel types exec() for its own select
         async with self.write() as session:
             await session.exec(text("UPDATE heartbeat SET beat = beat + 1"))  # type: ignore[call-overload]  # same
+
+    async def damage(self) -> list[str]:
+        """What is wrong with the file, in SQLite's words: unreadable pages, broken indexes, rows that refer to none."""
+        try:
+            async with self.read() as session:
+                connection = await session.connection()
+                integrity = (await connection.execute(text("PRAGMA integrity_check"))).scalars().all()
+                foreign = (await connection.execute(text("PRAGMA foreign_key_check"))).all()
+        except DatabaseError as error:
+            return [str(error.orig)]
+        broken = [problem for problem in integrity if problem != "ok"]
+        return broken + [f"a row of {row[0]} refers to a row of {row[2]} that does not exist" for row in foreign]
 
     async def _commit_and_tell(self, session: AsyncSession) -> None:
         await session.commit()

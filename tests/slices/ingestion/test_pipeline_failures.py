@@ -12,7 +12,8 @@ from perplex_mono.ingestion.pages import Page
 from perplex_mono.library.collections import CollectionService, IndexRecipe
 from perplex_mono.library.models import Document, SearchIndex
 from perplex_mono.library.service import DocumentService, ReceivedFile
-from perplex_mono.operations.service import Claim, Ledger
+from perplex_mono.operations.ledger import Claim, Ledger
+from perplex_mono.operations.service import OperationService
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.vector_types import DocumentRows
@@ -220,7 +221,9 @@ async def test_a_document_in_flight_at_three_crashes_fails_and_the_operation_goe
         await crashing.states.begin(claim, poison, index)
     assert (caught.value.code, caught.value.retryable) == ("internal", True)
     await crashing.states.begin(claim, innocent, index)
-    assert (await crashing.ledger.get(operation_id, "local")).state == "running"
+    assert (
+        await OperationService(crashing.database, crashing.ledger, lambda _: None).get(operation_id, "local")
+    ).state == "running"
 
 
 async def test_an_end_that_was_noticed_is_not_counted_as_a_crash(crashing: Crashing) -> None:

@@ -3,12 +3,12 @@
 from perplex_mono.library.collections import CollectionService, IndexRecipe
 from perplex_mono.library.models import Document
 from perplex_mono.library.service import DocumentService
-from perplex_mono.operations.service import Ledger
+from perplex_mono.operations.ledger import Ledger
 from perplex_mono.storage.database import Database
 
 
 async def test_documents_of_an_operation_that_gave_up_fail_with_its_reason(database: Database, ledger: Ledger) -> None:
-    ledger.on_ended(DocumentService.fail_unfinished)
+    ledger.on_stopped(DocumentService.settle_unfinished)
     collections = CollectionService(database, ledger, IndexRecipe("model", 8, "structure", 200, 30))
     await collections.ensure_default("local")
     collection = await collections.get("default", "local")

@@ -264,6 +264,22 @@ async def test_a_full_queue_says_when_to_come_back(tmp_path: Path) -> None:
         await app.upload(("c.txt", unique()))
 
 
+async def test_a_request_that_does_not_fit_into_the_queue_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with open_app(tmp_path, limits={"queue_documents": 2}) as app:
+        app.embedder.turnstile.close()
+        accepted = await app.upload(("a.txt", unique()))
+        two = [("files", ("b.txt", unique())), ("files", ("c.txt", unique()))]
+        refused = await app.client.post(URL, files=two)
+        assert refused.status_code == 429
+        assert "no room for 2 more" in refused.json()["detail"]
+        assert (await app.client.post(URL, files=[*two, ("files", ("d.txt", unique()))])).status_code == 413
+        assert len((await app.client.get(URL)).json()["items"]) == 1
+        assert len([path for path in (app.data / "blobs").iterdir() if path.is_file()]) == 1
+        app.embedder.turnstile.open()
+        await app.settle(accepted["operation_id"])
+        assert (await app.client.post(URL, files=two)).status_code == 202
+
+
 async def test_a_full_disk_refuses_writes_and_goes_on_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the disk's figures are made up."""
     async with open_app(tmp_path, limits={"disk_reserve_bytes": 1000}) as app:

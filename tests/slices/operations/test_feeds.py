@@ -5,9 +5,9 @@ from contextlib import aclosing
 
 from perplex_mono.operations.events import EventBus
 from perplex_mono.operations.feeds import QUEUE_CAPACITY, FeedService
+from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.models import Operation
 from perplex_mono.operations.schemas import Envelope
-from perplex_mono.operations.service import Ledger
 from perplex_mono.storage.database import Database
 
 

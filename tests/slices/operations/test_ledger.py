@@ -7,9 +7,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import NotFound, StaleLease
 from perplex_mono.operations.events import EventBus
+from perplex_mono.operations.ledger import Claim, Ledger, Progress
 from perplex_mono.operations.models import Operation
 from perplex_mono.operations.progress import DocumentProgress, ProgressMeter
-from perplex_mono.operations.service import Claim, Ledger, Progress
+from perplex_mono.operations.service import OperationService
 from perplex_mono.storage.database import Database
 
 
@@ -49,8 +50,12 @@ async def claim_one(ledger: Ledger) -> Claim:
     return claim
 
 
-async def types_of(ledger: Ledger, operation_id: str) -> list[str]:
-    page = await ledger.events(operation_id, "local", after=0, limit=100)
+def reading(database: Database, ledger: Ledger) -> OperationService:
+    return OperationService(database, ledger, lambda _: None)
+
+
+async def types_of(database: Database, ledger: Ledger, operation_id: str) -> list[str]:
+    page = await reading(database, ledger).events(operation_id, "local", after=0, limit=100)
     return [event.type for event in page.items]
 
 
@@ -108,7 +113,7 @@ async def test_a_refused_write_leaves_nothing_behind(database: Database, timed: 
     with pytest.raises(StaleLease):
         async with timed.fenced(stale) as (session, operation):
             await timed.emit(session, operation, "warning", {})
-    assert "warning" not in await types_of(timed, operation_id)
+    assert "warning" not in await types_of(database, timed, operation_id)
 
 
 async def test_three_attempts_without_a_checkpoint_are_dead(database: Database, timed: Ledger, clock: Clock) -> None:
@@ -117,7 +122,7 @@ async def test_three_attempts_without_a_checkpoint_are_dead(database: Database, 
         await claim_one(timed)
         clock.advance(31)
     assert await timed.claim(5) == []
-    view = await timed.get(operation_id, "local")
+    view = await reading(database, timed).get(operation_id, "local")
     assert view.state == "dead"
     assert view.error is not None
     assert "3 times" in view.error.message
@@ -131,7 +136,7 @@ async def test_whoever_waits_for_an_operation_is_told_in_its_last_transaction(
     async def settle(_: AsyncSession, operation: Operation) -> None:
         ended.append((operation.id, operation.state))
 
-    ledger.on_ended(settle)
+    ledger.on_stopped(settle)
     operation_id = await enqueue(database, ledger)
     await ledger.fail(await claim_one(ledger), ValueError("never"), permanent=True)
     assert ended == [(operation_id, "failed")]
@@ -153,13 +158,13 @@ async def test_a_failed_attempt_is_tried_again_later(database: Database, timed: 
     assert await timed.claim(5) == []
     clock.advance(3)
     assert len(await timed.claim(5)) == 1
-    assert "retrying" in await types_of(timed, operation_id)
+    assert "retrying" in await types_of(database, timed, operation_id)
 
 
 async def test_a_permanent_failure_says_why(database: Database, ledger: Ledger) -> None:
     operation_id = await enqueue(database, ledger)
     await ledger.fail(await claim_one(ledger), ValueError("never"), permanent=True)
-    view = await ledger.get(operation_id, "local")
+    view = await reading(database, ledger).get(operation_id, "local")
     assert (view.state, view.error and view.error.message) == ("failed", "never")
     assert await ledger.claim(5) == []
 
@@ -168,7 +173,7 @@ async def test_released_work_is_queued_again_without_counting(database: Database
     for_shutdown = await enqueue(database, ledger)
     for _ in range(5):
         await ledger.release(await claim_one(ledger))
-    view = await ledger.get(for_shutdown, "local")
+    view = await reading(database, ledger).get(for_shutdown, "local")
     assert (view.state, view.attempt) == ("queued", 0)
 
 
@@ -188,10 +193,10 @@ async def test_progress_replaces_what_was_said_before(database: Database, ledger
     claim = await claim_one(ledger)
     for done in (1, 2, 3):
         await ledger.record_progress(claim, Progress(done, 3, "pages", 1.0, 3.0 - done, {"page": done}))
-    events = (await ledger.events(operation_id, "local", after=0, limit=100)).items
+    events = (await reading(database, ledger).events(operation_id, "local", after=0, limit=100)).items
     progress = [event for event in events if event.type == "progress"]
     assert [event.data["done"] for event in progress] == [3]
-    assert (await ledger.get(operation_id, "local")).done == 3
+    assert (await reading(database, ledger).get(operation_id, "local")).done == 3
 
 
 async def test_numbers_are_never_given_twice(database: Database, ledger: Ledger) -> None:
@@ -200,7 +205,7 @@ async def test_numbers_are_never_given_twice(database: Database, ledger: Ledger)
     seen: list[int] = []
     for done in range(5):
         await ledger.record_progress(claim, Progress(done, 5, "pages", None, None, {}))
-        newest = (await ledger.events(operation_id, "local", after=0, limit=100)).items[-1].seq
+        newest = (await reading(database, ledger).events(operation_id, "local", after=0, limit=100)).items[-1].seq
         assert isinstance(newest, int)
         seen.append(newest)
     assert seen == sorted(set(seen))
@@ -209,15 +214,17 @@ async def test_numbers_are_never_given_twice(database: Database, ledger: Ledger)
 async def test_other_peoples_operations_do_not_exist(database: Database, ledger: Ledger) -> None:
     operation_id = await enqueue(database, ledger, owner_id="alice")
     with pytest.raises(NotFound):
-        await ledger.get(operation_id, "bob")
+        await reading(database, ledger).get(operation_id, "bob")
     with pytest.raises(NotFound):
-        await ledger.events(operation_id, "bob", after=0, limit=10)
+        await reading(database, ledger).events(operation_id, "bob", after=0, limit=10)
 
 
 async def test_listing_pages_newest_first(database: Database, ledger: Ledger) -> None:
     ids = [await enqueue(database, ledger) for _ in range(5)]
-    first = await ledger.list_operations("local", state=None, kind=None, collection_id=None, limit=3, cursor=None)
-    rest = await ledger.list_operations(
+    first = await reading(database, ledger).list_operations(
+        "local", state=None, kind=None, collection_id=None, limit=3, cursor=None
+    )
+    rest = await reading(database, ledger).list_operations(
         "local", state=None, kind=None, collection_id=None, limit=3, cursor=first.next_cursor
     )
     assert [item.id for item in (*first.items, *rest.items)] == sorted(ids, reverse=True)
@@ -228,7 +235,7 @@ async def test_old_events_go_and_the_floor_remembers(database: Database, timed: 
     operation_id = await enqueue(database, timed)
     clock.advance(31 * 86400)
     await timed.prune_events(30)
-    assert await types_of(timed, operation_id) == []
+    assert await types_of(database, timed, operation_id) == []
     async with database.read() as session:
         assert await session.get(Operation, operation_id) is not None
 

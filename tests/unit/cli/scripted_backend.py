@@ -8,7 +8,7 @@ from perplex_mono.answers.schemas import Answer, AnswerRequest
 from perplex_mono.cli.source_file import SourceFile
 from perplex_mono.errors import PerplexError
 from perplex_mono.library.schemas import CollectionPage, DocumentView, UploadAccepted, UploadedDocument
-from perplex_mono.operations.schemas import Envelope, EventPage, OperationPage, OperationView
+from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -106,6 +106,9 @@ class ScriptedBackend:
         raise NotImplementedError
 
     async def operations(self, state: str | None) -> OperationPage:
+        raise NotImplementedError
+
+    async def act(self, action: Action, operation_id: str) -> OperationView:
         raise NotImplementedError
 
     async def search(self, request: SearchRequest) -> SearchResponse:

@@ -1,0 +1,119 @@
+"""The search index against the truth: it holds exactly the chunks of the ready documents, readable and once each."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from sqlmodel import col, select
+
+from perplex_mono.doctor.schemas import Finding
+from perplex_mono.errors import PerplexError
+from perplex_mono.ingestion.indexing import load_chunks
+from perplex_mono.library.models import Chunk, Collection, Document, SearchIndex
+from perplex_mono.library.repository import PENDING_STATUSES
+from perplex_mono.storage.database import Database
+from perplex_mono.storage.vectors import DocumentRows, VectorStore
+
+REBUILD_DOCUMENTS = 64
+
+
+class IndexChecks:
+    """Checks of the vector tables; whatever is wrong is rebuilt from SQLite, without OCR or a model."""
+
+    def __init__(self, database: Database, vectors: VectorStore) -> None:
+        self._database = database
+        self._vectors = vectors
+
+    async def differing(self) -> list[Finding]:
+        """Tables that cannot be read, and documents whose rows are not their chunks."""
+        findings: list[Finding] = []
+        for index in await self._indexes():
+            findings += await self._table(index)
+        return findings
+
+    async def unreferenced(self) -> list[Finding]:
+        """Tables that belong to no collection."""
+        known = {index.table_name for index in await self._indexes(every=True)}
+        return [
+            Finding("index", f"table {name}", "no collection refers to it", partial(self._drop, name))
+            for name in self._vectors.table_names()
+            if name not in known
+        ]
+
+    async def _table(self, index: SearchIndex) -> list[Finding]:
+        expected = await self._expected(index)
+        name = index.table_name
+        subject = f"table {name}"
+
+        rebuild = partial(self._rebuild, index, list(expected))
+        if name not in self._vectors.table_names():
+            return [Finding("index", subject, "it is missing", rebuild)] if expected else []
+        try:
+            found = await self._vectors.verify(name)
+        except PerplexError as error:
+            return [Finding("index", subject, str(error), rebuild)]
+        if found.error:
+            return [Finding("index", subject, f"it cannot be read: {found.error}", rebuild)]
+        if found.duplicate_ids:
+            return [Finding("index", subject, f"{len(found.duplicate_ids)} chunks are in it twice", rebuild)]
+        findings: list[Finding] = []
+        pending = await self._pending()  # whatever is there of these, the next commit replaces
+        for document_id in sorted((expected.keys() | found.ids_by_document.keys()) - pending):
+            wanted, there = expected.get(document_id, set()), set(found.ids_by_document.get(document_id, []))
+            if wanted != there:
+                problem = f"{len(there & wanted)} of its {len(wanted)} chunks are in the index"
+                problem += f", and {len(there - wanted)} that are not its own" if there - wanted else ""
+                mend = partial(self._mend, index, document_id)
+                findings.append(Finding("index", f"document {document_id}", problem, mend))
+        return findings
+
+    async def _mend(self, index: SearchIndex, document_id: str) -> str:
+        async with self._database.read() as session:
+            document = await session.get(Document, document_id)
+        if document is None or document.status != "ready":
+            await self._vectors.delete_documents(index.table_name, [document_id])
+            return "removed from the index: it is not a ready document"
+        batches = await load_chunks(self._database, document_id, index)
+        await self._vectors.commit_documents(index.table_name, [DocumentRows(document_id, False, batches)])
+        return f"{sum(len(batch.ids) for batch in batches)} chunks put back from SQLite"
+
+    async def _rebuild(self, index: SearchIndex, document_ids: Sequence[str]) -> str:
+        await self._vectors.drop_table(index.table_name)
+        await self._vectors.create_table(index.table_name, index.dimension)
+        for start in range(0, len(document_ids), REBUILD_DOCUMENTS):
+            group = document_ids[start : start + REBUILD_DOCUMENTS]
+            rows = [
+                DocumentRows(document_id, True, await load_chunks(self._database, document_id, index))
+                for document_id in group
+            ]
+            await self._vectors.commit_documents(index.table_name, rows)
+        await self._vectors.maintain(index.table_name)
+        return f"rebuilt from SQLite with {len(document_ids)} documents"
+
+    async def _drop(self, name: str) -> str:
+        await self._vectors.drop_table(name)
+        return "removed"
+
+    async def _indexes(self, *, every: bool = False) -> Sequence[SearchIndex]:
+        query = select(SearchIndex)
+        if not every:
+            active = select(Collection.active_index_id).where(col(Collection.deleted_at).is_(None))
+            query = query.where(col(SearchIndex.id).in_(active))
+        async with self._database.read() as session:
+            return (await session.exec(query)).all()
+
+    async def _pending(self) -> set[str]:
+        query = select(Document.id).where(col(Document.status).in_(PENDING_STATUSES))
+        async with self._database.read() as session:
+            return set((await session.exec(query)).all())
+
+    async def _expected(self, index: SearchIndex) -> dict[str, set[str]]:
+        query = (
+            select(Chunk.document_id, Chunk.id)
+            .join(Document, col(Document.id) == col(Chunk.document_id))
+            .where(Chunk.index_id == index.id, Document.status == "ready")
+        )
+        expected: dict[str, set[str]] = {}
+        async with self._database.read() as session:
+            for document_id, chunk_id in (await session.exec(query)).all():
+                expected.setdefault(document_id, set()).add(chunk_id)
+        return expected

@@ -1,0 +1,190 @@
+"""What SQLite says about itself: a sound file, no work that nobody will do, pages and chunks that are whole."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from sqlalchemy import tuple_
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from perplex_mono.doctor.schemas import Finding
+from perplex_mono.errors import DataCorrupt
+from perplex_mono.ingestion.page_store import decode_page
+from perplex_mono.library.models import Chunk, Collection, Document, SearchIndex, StoredEmbedding, StoredPage
+from perplex_mono.library.repository import PENDING_STATUSES
+from perplex_mono.library.service import requeue
+from perplex_mono.operations.ledger import Ledger
+from perplex_mono.operations.models import FINAL_STATES, Operation
+from perplex_mono.storage.database import Database
+
+PAGES_AT_ONCE = 64
+
+
+class RecordChecks:
+    """Checks of the rows. Each returns what is wrong; nothing is changed before a finding is mended."""
+
+    def __init__(self, database: Database, ledger: Ledger) -> None:
+        self._database = database
+        self._ledger = ledger
+
+    async def abandoned_documents(self) -> list[Finding]:
+        """Documents that wait for an operation which has ended."""
+        query = (
+            select(Document.id, Document.name, Operation.state)
+            .join(Operation, col(Operation.id) == col(Document.operation_id))
+            .where(col(Document.status).in_(PENDING_STATUSES), col(Operation.state).in_(FINAL_STATES))
+        )
+        async with self._database.read() as session:
+            rows = (await session.exec(query)).all()
+        return [
+            Finding(
+                "operations",
+                f"document '{name}' ({document_id})",
+                f"it waits for an operation that is {state}",
+                partial(self._ingest_again, document_id),
+            )
+            for document_id, name, state in rows
+        ]
+
+    async def unfinished_deletions(self) -> list[Finding]:
+        """Hidden documents and collections that no operation will remove."""
+        live = select(Operation.collection_id).where(
+            Operation.kind == "delete", col(Operation.state).in_(("queued", "running"))
+        )
+        hidden = select(Document).where(
+            Document.status == "deleting", col(Document.collection_id).not_in(live), col(Document.parent_id).is_(None)
+        )
+        dropped = select(Collection).where(col(Collection.deleted_at).is_not(None), col(Collection.id).not_in(live))
+        async with self._database.read() as session:
+            documents = (await session.exec(hidden)).all()
+            collections = (await session.exec(dropped)).all()
+        problem = "it was deleted, but no operation will remove it"
+        gone = {collection.id for collection in collections}
+        findings = [
+            Finding(
+                "operations",
+                f"collection '{collection.name}' ({collection.id})",
+                problem,
+                partial(self._delete_again, collection.owner_id, collection.id, {}),
+            )
+            for collection in collections
+        ]
+        return findings + [
+            Finding(
+                "operations",
+                f"document '{document.name}' ({document.id})",
+                problem,
+                partial(self._delete_again, document.owner_id, document.collection_id, {"document_id": document.id}),
+            )
+            for document in documents
+            if document.collection_id not in gone
+        ]
+
+    async def broken_pages(self) -> list[Finding]:
+        """Stored pages that cannot be decoded."""
+        findings: list[Finding] = []
+        after = ("", "", 0)
+        while rows := await self._pages_after(after):
+            after = (rows[-1].sha256, rows[-1].reader_version, rows[-1].number)
+            broken = await asyncio.to_thread(_undecodable, rows)
+            findings += [
+                Finding(
+                    "pages",
+                    f"page {page.number} of content {page.sha256[:12]}",
+                    "it cannot be decoded",
+                    partial(self._read_again, page.sha256, page.number),
+                )
+                for page in broken
+            ]
+        return findings
+
+    async def incomplete_chunks(self) -> list[Finding]:
+        """Ready documents whose chunks or vectors are not all there."""
+        vectors = (
+            select(func.count())
+            .select_from(Chunk)
+            .join(StoredEmbedding, col(StoredEmbedding.input_hash) == col(Chunk.input_hash))
+            .where(
+                Chunk.document_id == Document.id,
+                Chunk.index_id == SearchIndex.id,
+                StoredEmbedding.model_key == SearchIndex.model_key,
+            )
+            .scalar_subquery()
+        )
+        query = (
+            select(Document.id, Document.name, Document.chunk_count, vectors)
+            .join(Collection, col(Collection.id) == col(Document.collection_id))
+            .join(SearchIndex, col(SearchIndex.id) == col(Collection.active_index_id))
+            .where(Document.status == "ready")
+        )
+        async with self._database.read() as session:
+            rows = (await session.exec(query)).all()
+        return [
+            Finding(
+                "chunks",
+                f"document '{name}' ({document_id})",
+                f"{found} of its {expected} chunks are stored with their vector",
+                partial(self._ingest_again, document_id),
+            )
+            for document_id, name, expected, found in rows
+            if found != expected
+        ]
+
+    async def _ingest_again(self, document_id: str) -> str:
+        async with self._database.write() as session:
+            await self._queue(session, document_id)
+        return "queued; the next start of the server ingests it from its stored pages"
+
+    async def _queue(self, session: AsyncSession, document_id: str) -> None:
+        document = await session.get_one(Document, document_id)
+        operation = await self._ledger.enqueue(
+            session,
+            owner_id=document.owner_id,
+            kind="ingest",
+            collection_id=document.collection_id,
+            total=1,
+            unit="pages",
+        )
+        requeue(document, operation.id)
+
+    async def _read_again(self, sha256: str, number: int) -> str:
+        async with self._database.write() as session:
+            page = (
+                await session.exec(select(StoredPage).where(StoredPage.sha256 == sha256, StoredPage.number == number))
+            ).first()
+            if page is not None:
+                await session.delete(page)
+            ready = select(Document.id).where(Document.sha256 == sha256, Document.status == "ready")
+            for document_id in (await session.exec(ready)).all():
+                await self._queue(session, document_id)
+        return "removed; the next start of the server reads that page again"
+
+    async def _delete_again(self, owner_id: str, collection_id: str, params: dict[str, str]) -> str:
+        async with self._database.write() as session:
+            await self._ledger.enqueue(
+                session,
+                owner_id=owner_id,
+                kind="delete",
+                collection_id=collection_id,
+                params=params,
+                total=1,
+                unit="documents" if params else "collections",
+            )
+        return "queued; the next start of the server removes it"
+
+    async def _pages_after(self, after: tuple[str, str, int]) -> Sequence[StoredPage]:
+        key = (col(StoredPage.sha256), col(StoredPage.reader_version), col(StoredPage.number))
+        query = select(StoredPage).where(tuple_(*key) > tuple_(*after)).order_by(*key).limit(PAGES_AT_ONCE)
+        async with self._database.read() as session:
+            return (await session.exec(query)).all()
+
+
+def _undecodable(pages: Sequence[StoredPage]) -> list[StoredPage]:
+    broken = []
+    for page in pages:
+        try:
+            decode_page(page.payload)
+        except DataCorrupt:
+            broken.append(page)
+    return broken
