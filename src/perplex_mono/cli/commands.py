@@ -244,7 +244,8 @@ def operations(
 def doctor(invocation: Invocation, repair: bool, as_json: bool) -> None:
     """Examine the data directory: every promise about what is stored, every byte of every original, every index row.
 
-    The server must be stopped. Without --repair nothing is mended. The index is rebuilt from the database without OCR
+    The server must be stopped. Without --repair nothing is mended; opening the library brings its tables up to this
+    version, as a start would. The index is rebuilt from the database without OCR
     or a model; documents with missing parts are queued, and ingested at the next start from their stored pages. Exit
     code 0 only when nothing is wrong (any more).
 

@@ -56,7 +56,7 @@ class IndexChecks:
         if found.duplicate_ids:
             return [Finding("index", subject, f"{len(found.duplicate_ids)} chunks are in it twice", rebuild)]
         findings: list[Finding] = []
-        pending = await self._pending()  # whatever is there of these, the next commit replaces
+        pending = await self._pending()  # whatever is there of these, the next commit replaces or a deletion removes
         for document_id in sorted((expected.keys() | found.ids_by_document.keys()) - pending):
             wanted, there = expected.get(document_id, set()), set(found.ids_by_document.get(document_id, []))
             if wanted != there:
@@ -102,7 +102,7 @@ class IndexChecks:
             return (await session.exec(query)).all()
 
     async def _pending(self) -> set[str]:
-        query = select(Document.id).where(col(Document.status).in_(PENDING_STATUSES))
+        query = select(Document.id).where(col(Document.status).in_((*PENDING_STATUSES, "deleting")))
         async with self._database.read() as session:
             return set((await session.exec(query)).all())
 

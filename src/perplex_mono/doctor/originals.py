@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from perplex_mono.library.models import Document
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
 
+HASH = re.compile("[0-9a-f]{64}")
 LOST = "Upload the same file again, or delete the document."
 
 
@@ -39,15 +41,14 @@ class OriginalChecks:
         """Originals that no document refers to: a crash came between the file and its row, or between row and file."""
         async with self._database.read() as session:
             known = set((await session.exec(select(Document.sha256))).all())
-        stored = await asyncio.to_thread(self._blobs.stored)
+        stored = {name for name in await asyncio.to_thread(self._blobs.stored) if HASH.fullmatch(name)}
         return [
-            Finding("originals", f"file {sha256}", "no document refers to it", partial(self._remove, sha256))
+            Finding("originals", f"file {sha256}", "no document refers to it", partial(self._put_aside, sha256))
             for sha256 in sorted(stored - known)
         ]
 
-    async def _remove(self, sha256: str) -> str:
-        await asyncio.to_thread(self._blobs.delete, sha256)
-        return "removed"
+    async def _put_aside(self, sha256: str) -> str:
+        return f"moved to {await asyncio.to_thread(self._blobs.put_aside, sha256)}"
 
 
 def _hash(path: Path) -> str:

@@ -16,6 +16,7 @@ from perplex_mono.library.repository import PENDING_STATUSES
 from perplex_mono.library.service import requeue
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.models import FINAL_STATES, Operation
+from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
 
 PAGES_AT_ONCE = 64
@@ -24,9 +25,10 @@ PAGES_AT_ONCE = 64
 class RecordChecks:
     """Checks of the rows. Each returns what is wrong; nothing is changed before a finding is mended."""
 
-    def __init__(self, database: Database, ledger: Ledger) -> None:
+    def __init__(self, database: Database, ledger: Ledger, blobs: BlobStore) -> None:
         self._database = database
         self._ledger = ledger
+        self._blobs = blobs
 
     async def abandoned_documents(self) -> list[Finding]:
         """Documents that wait for an operation which has ended."""
@@ -93,7 +95,7 @@ class RecordChecks:
                     "pages",
                     f"page {page.number} of content {page.sha256[:12]}",
                     "it cannot be decoded",
-                    partial(self._read_again, page.sha256, page.number),
+                    partial(self._read_again, page.sha256, page.number) if self._blobs.exists(page.sha256) else None,
                 )
                 for page in broken
             ]
@@ -113,7 +115,7 @@ class RecordChecks:
             .scalar_subquery()
         )
         query = (
-            select(Document.id, Document.name, Document.chunk_count, vectors)
+            select(Document, vectors)
             .join(Collection, col(Collection.id) == col(Document.collection_id))
             .join(SearchIndex, col(SearchIndex.id) == col(Collection.active_index_id))
             .where(Document.status == "ready")
@@ -123,12 +125,12 @@ class RecordChecks:
         return [
             Finding(
                 "chunks",
-                f"document '{name}' ({document_id})",
-                f"{found} of its {expected} chunks are stored with their vector",
-                partial(self._ingest_again, document_id),
+                f"document '{document.name}' ({document.id})",
+                f"{found} of its {document.chunk_count} chunks are stored with their vector",
+                partial(self._ingest_again, document.id) if self._blobs.exists(document.sha256) else None,
             )
-            for document_id, name, expected, found in rows
-            if found != expected
+            for document, found in rows
+            if found != document.chunk_count
         ]
 
     async def _ingest_again(self, document_id: str) -> str:

@@ -86,7 +86,7 @@ async def open_doctor(settings: Settings) -> AsyncIterator[Doctor]:
             lease_seconds=settings.ingestion.lease_seconds,
             max_attempts=settings.ingestion.max_attempts,
         )
-        records, originals = RecordChecks(database, ledger), OriginalChecks(database, blobs)
+        records, originals = RecordChecks(database, ledger, blobs), OriginalChecks(database, blobs)
         index = IndexChecks(database, vectors)
         yield Doctor(
             [

@@ -9,7 +9,7 @@ from perplex_mono.errors import StaleLease, TooLarge
 from perplex_mono.ingestion.pages import Attachment
 from perplex_mono.library.media_types import sniff
 from perplex_mono.library.models import MAX_ATTACHMENT_DEPTH, Document
-from perplex_mono.library.service import clean_name
+from perplex_mono.library.service import clean_name, requeue
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.storage.blobs import BlobStore, read_chunks
 
@@ -42,8 +42,12 @@ class AttachmentKeeper:
                 owner = await session.get(Document, parent.id)
                 if owner is None or owner.status == "deleting" or owner.operation_id != operation.id:
                     raise StaleLease(f"Document {parent.id} was deleted or taken back.")
-                known = select(Document.id).where(Document.parent_id == parent.id, Document.sha256 == blob.sha256)
-                if (await session.exec(known)).first() is not None:
+                known = select(Document).where(Document.parent_id == parent.id, Document.sha256 == blob.sha256)
+                child = (await session.exec(known)).first()
+                if child is not None and child.status in ("failed", "cancelled") and child.operation_id != operation.id:
+                    requeue(child, operation.id)  # its parent was taken up again by another operation
+                    return True
+                if child is not None:
                     return False
                 session.add(
                     Document(

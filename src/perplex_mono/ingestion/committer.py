@@ -117,8 +117,10 @@ class IndexCommitter:
                 by_table[prepared.index.table_name].append(prepared)
         for table, members in by_table.items():
             with span("index.commit", documents=len(members), chunks=sum(member.chunk_count for member in members)):
-                await vectors.create_table(table, members[0].index.dimension)
                 complete = [rows for member in members if (rows := await self._rows(member)) is not None]
+                if not complete:
+                    continue
+                await vectors.create_table(table, members[0].index.dimension)
                 failpoint("before_lance_commit")
                 await vectors.commit_documents(table, complete)
                 failpoint("after_lance_commit")

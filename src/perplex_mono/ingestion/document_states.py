@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy import func, update
 from sqlmodel import col
@@ -16,6 +17,7 @@ from perplex_mono.ingestion.readers.contract import Opened
 from perplex_mono.library.models import Document, SearchIndex
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.models import Operation
+from perplex_mono.storage.database import after_commit
 from perplex_mono.storage.identity import utc_now
 
 
@@ -25,6 +27,11 @@ class Reading:
 
     opened: Opened | None = None
     pages: list[Page] = field(default_factory=list)
+
+    def forget(self, page_count: int) -> None:
+        """What is said of the whole document and the first so many pages are stored now."""
+        self.opened = None
+        del self.pages[:page_count]
 
 
 class DocumentStates:
@@ -108,8 +115,8 @@ class DocumentStates:
             )
 
     async def _store(self, session: AsyncSession, operation: Operation, row: Document, reading: Reading) -> None:
-        opened, reading.opened = reading.opened, None
-        pages, reading.pages = reading.pages, []
+        opened, pages = reading.opened, list(reading.pages)
+        after_commit(session, partial(reading.forget, len(pages)))
         if opened is not None:
             row.media_type, row.page_count = opened.media_type, opened.page_count
             warnings = [{"document_id": row.id, "name": row.name, "message": text} for text in opened.warnings]

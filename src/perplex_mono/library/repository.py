@@ -216,7 +216,7 @@ class DocumentRepository:
         ids = select(Document.id).where(*cancelled)
         await self._session.exec(delete(Chunk).where(col(Chunk.document_id).in_(ids)))
         hashes = select(Document.sha256).where(*cancelled)
-        kept = select(Document.sha256).where(col(Document.status).in_(("ready", *PENDING_STATUSES)))
+        kept = select(Document.sha256).where(Document.status != "cancelled")
         unused = col(StoredPage.sha256).in_(hashes) & col(StoredPage.sha256).not_in(kept)
         await self._session.exec(delete(StoredPage).where(unused))
 

@@ -248,8 +248,8 @@ class DocumentService:
                 fresh[sha256] = (document, file.blob)
                 answers.append(UploadedDocument(id=document.id, name=name, status="received", duplicate_of=None))
                 continue
-            if sha256 not in fresh and not self._blobs.exists(sha256):
-                file.blob.keep()  # the original had gone missing: here it is again
+            if sha256 not in fresh:
+                file.blob.keep()  # the same bytes, unless the stored ones were lost or damaged
             retry = known.status in ("failed", "cancelled") and known not in again
             if retry:
                 again.append(known)

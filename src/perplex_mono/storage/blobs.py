@@ -137,6 +137,12 @@ class BlobStore:
         """Remove the bytes; harmless when they are gone."""
         self.path(sha256).unlink(missing_ok=True)
 
+    def put_aside(self, sha256: str) -> Path:
+        """Move bytes that nothing refers to out of the way; the database may be older than they are."""
+        aside = self._directory / "orphaned"
+        aside.mkdir(exist_ok=True, mode=0o700)
+        return self.path(sha256).rename(aside / sha256)
+
     def require_space(self) -> None:
         """Raise `StorageFull` below the reserve: the larger of so many bytes and such a share of the disk."""
         usage = shutil.disk_usage(self._directory)

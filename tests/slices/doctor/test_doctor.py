@@ -119,6 +119,7 @@ async def test_originals_are_read_to_the_last_byte(tmp_path: Path) -> None:
     damaged[-1] ^= 1
     (blobs / hashes["plover.txt"]).write_bytes(damaged)
     (blobs / ("0" * 64)).write_bytes(b"nobody's")
+    (blobs / "notes.txt").write_text("not an original")
     report = await repair(settings)
     assert not report.healthy
     problems = {finding.subject: finding for finding in report.findings}
@@ -127,10 +128,13 @@ async def test_originals_are_read_to_the_last_byte(tmp_path: Path) -> None:
     assert not problems["'plover.txt'"].repairable
     assert "person" in (problems["'plover.txt'"].outcome or "")
     assert not (blobs / ("0" * 64)).exists()
+    assert (blobs / "orphaned" / ("0" * 64)).read_bytes() == b"nobody's"
+    assert (blobs / "notes.txt").exists()
     async with open_app(tmp_path) as app:
-        answer = await app.upload(("again.txt", b"The heron waded here. " * 30))
-        assert answer["documents"][0]["duplicate_of"] is not None
-    assert [finding.subject for finding in (await examine(settings)).findings] == ["'plover.txt'"]
+        for word in ("heron", "plover"):
+            answer = await app.upload(("again.txt", f"The {word} waded here. ".encode() * 30))
+            assert answer["documents"][0]["duplicate_of"] is not None
+    assert (await examine(settings)).healthy
 
 
 @pytest.mark.parametrize(
@@ -186,6 +190,13 @@ async def test_an_interrupted_ingest_is_no_damage(tmp_path: Path) -> None:
         await app.embedder.turnstile.reached.wait()
     report = await examine(settings_for(tmp_path))
     assert report.healthy, report.findings
+
+
+async def test_a_deletion_that_waits_for_the_next_start_is_no_damage(tmp_path: Path) -> None:
+    settings = await fill(tmp_path)
+    sql(settings, "UPDATE documents SET status = 'deleting' WHERE name = 'heron.txt'")
+    await repair(settings)
+    assert (await examine(settings)).healthy
 
 
 async def test_it_works_only_on_a_library_at_rest(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,40 @@ async def test_cancel_keeps_what_is_ready_and_removes_the_rest_until_it_is_retri
         assert await statuses(app) == ["ready"] * 3
         assert await found(app, "walruses") == {"scan.pdf"}
         await require_whole(app)
+
+
+async def test_an_attachment_that_was_cancelled_comes_back_with_its_message(tmp_path: Path) -> None:
+    message = EmailMessage()
+    message["Subject"] = "Two birds"
+    message.set_content("The dunlin is in the attachment.")
+    message.add_attachment(b"The curlew is attached. " * 20, maintype="text", subtype="plain", filename="curlew.txt")
+    async with open_app(tmp_path) as app:
+        app.embedder.turnstile.close()
+        first = await app.upload(("birds.eml", message.as_bytes()))
+        await app.embedder.turnstile.reached.wait()
+        while len(await statuses(app)) < 2:  # noqa: ASYNC110  # the attachment's row sets no event
+            await asyncio.sleep(0.01)
+        await act(app, "cancel", first["operation_id"])
+        assert await statuses(app) == ["cancelled"] * 2
+        app.embedder.turnstile.open()
+        again = await app.upload(("birds.eml", message.as_bytes()))
+        await app.settle(again["operation_id"])
+        assert await statuses(app) == ["ready"] * 2
+        assert await found(app, "curlew") == {"curlew.txt"}
+
+
+async def test_cancel_leaves_the_pages_that_another_try_still_needs(tmp_path: Path, scan: tuple[str, bytes]) -> None:
+    async with open_app(tmp_path) as app:
+        (document,) = await app.ingest(scan)
+        async with app.container.ledger._database.write() as session:
+            row = await session.get_one(Document, document["id"])
+            row.status, row.failure_code = "failed", "timeout"
+        other = await app.new_collection("other")
+        app.embedder.turnstile.close()
+        held = (await app.upload(scan, ("more.txt", b"Something new."), collection=other))["operation_id"]
+        await app.embedder.turnstile.reached.wait()
+        await act(app, "cancel", held)
+        assert await count(app, StoredPage) == PAGES
 
 
 async def test_retry_takes_up_the_failed_documents_of_a_completed_operation(
