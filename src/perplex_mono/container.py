@@ -75,7 +75,6 @@ class Container:
     answers: AnswerService
     summaries: SummaryService
     operations: OperationService
-    ledger: Ledger
     feeds: FeedService
     hub: SocketHub
     health_service: HealthService
@@ -189,7 +188,6 @@ class _Builder:
             answers=AnswerService(database, searcher, pages, ExtractiveWriter(inference.embedder)),
             summaries=SummaryService(database, documents, pages),
             operations=OperationService(database, ledger, dispatcher.interrupt),
-            ledger=ledger,
             feeds=FeedService(database, bus),
             hub=hub,
             health_service=self._health(storage, inference, ingestion, queue_probe),

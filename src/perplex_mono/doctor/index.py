@@ -30,6 +30,10 @@ class IndexChecks:
             findings += await self._table(index)
         return findings
 
+    async def moved_aside(self) -> list[Finding]:
+        """What opening the tables had to move aside, as any start does after a power loss."""
+        return [Finding("index", "opening it", text, partial(self._note, text)) for text in list(self._vectors.repairs)]
+
     async def unreferenced(self) -> list[Finding]:
         """Tables that belong to no collection."""
         known = {index.table_name for index in await self._indexes(every=True)}
@@ -88,6 +92,10 @@ class IndexChecks:
             await self._vectors.commit_documents(index.table_name, rows)
         await self._vectors.maintain(index.table_name)
         return f"rebuilt from SQLite with {len(document_ids)} documents"
+
+    async def _note(self, text: str) -> str:
+        self._vectors.repairs.remove(text)
+        return "noted; what is missing because of it is rebuilt"
 
     async def _drop(self, name: str) -> str:
         await self._vectors.drop_table(name)

@@ -34,7 +34,8 @@ class OriginalChecks:
             if not self._blobs.exists(sha256):
                 findings.append(Finding("originals", f"'{name}'", f"its original is missing. {LOST}"))
             elif await asyncio.to_thread(_hash, self._blobs.path(sha256)) != sha256:
-                findings.append(Finding("originals", f"'{name}'", f"its original is damaged. {LOST}"))
+                problem, mend = f"its original is damaged. {LOST}", partial(self._put_aside, sha256)
+                findings.append(Finding("originals", f"'{name}'", problem, mend))
         return findings
 
     async def unreferenced(self) -> list[Finding]:

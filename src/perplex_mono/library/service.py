@@ -196,6 +196,7 @@ class DocumentService:
             await repository.update_pending(
                 operation.id, status="failed", failure_code=failure, failure_message=reason, updated_at=utc_now()
             )
+            operation.failed_count = await repository.count_failed(operation.id)
         elif operation.state == "cancelled":
             await repository.update_pending(operation.id, status="cancelled", updated_at=utc_now())
             await repository.purge_partial(operation.id)
@@ -208,6 +209,7 @@ class DocumentService:
         unready = (col(Document.operation_id) == operation.id) & col(Document.status).in_(("failed", "cancelled"))
         for document in (await session.exec(select(Document).where(unready))).all():
             requeue(document, operation.id)
+        operation.done, operation.total = await DocumentRepository(session).count_pages(operation.id)
 
     async def original(self, document_id: str, owner_id: str) -> tuple[DocumentView, str]:
         """The document and the path of its bytes. Raises `NotFound`, or `DataCorrupt` when the bytes are gone."""
@@ -248,8 +250,8 @@ class DocumentService:
                 fresh[sha256] = (document, file.blob)
                 answers.append(UploadedDocument(id=document.id, name=name, status="received", duplicate_of=None))
                 continue
-            if sha256 not in fresh:
-                file.blob.keep()  # the same bytes, unless the stored ones were lost or damaged
+            if sha256 not in fresh and not self._blobs.exists(sha256):
+                file.blob.keep()  # the original had gone missing: here it is again
             retry = known.status in ("failed", "cancelled") and known not in again
             if retry:
                 again.append(known)

@@ -30,7 +30,8 @@ class DataDirectory:
         except OSError:
             owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
-            raise Conflict(f"The data directory '{self.path}' is in use by another process (pid {owner}).") from None
+            in_use = f"is in use by another process (pid {owner}). Stop it first."
+            raise Conflict(f"The data directory '{self.path}' {in_use}") from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._lock = descriptor

@@ -113,7 +113,7 @@ async def test_a_quote_that_is_not_on_its_page_is_dropped(app: App) -> None:
     (document,) = await app.ingest(("key.txt", words.encode()))
     question = "Who keeps the only key of the old chapel tower?"
     assert (await ask(app, question))["citations"][0]["quote"] == words
-    async with app.container.ledger._database.write() as session:
+    async with app.container.operations._database.write() as session:
         row = await session.get(StoredPage, (document["sha256"], "1", 1))
         assert row is not None
         page = decode_page(row.payload)

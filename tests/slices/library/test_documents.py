@@ -29,7 +29,7 @@ def unique(words: str = "words") -> bytes:
 
 async def rows_left(app: App) -> dict[str, int]:
     tables = (Document, Chunk, StoredPage, StoredEmbedding, Collection, SearchIndex)
-    async with app.container.ledger._database.read() as session:
+    async with app.container.operations._database.read() as session:
         return {table.__name__: (await session.exec(select(func.count()).select_from(table))).one() for table in tables}
 
 
@@ -251,7 +251,7 @@ async def test_other_peoples_things_do_not_exist(app: App) -> None:
     assert (await app.client.get(f"/api/v1/collections/{hers.id}")).status_code == 404
     assert hers.id not in [item["id"] for item in (await app.client.get("/api/v1/collections")).json()["items"]]
     assert await app.names_found("sextant", mode="sparse", filters=filters) == ["mine.txt"]
-    async with services.ledger._database.write() as session:
+    async with services.operations._database.write() as session:
         await session.exec(
             update(Operation).where(col(Operation.id) == operation["operation_id"]).values(owner_id=mallory)
         )

@@ -4,10 +4,13 @@ from perplex_mono.library.collections import CollectionService, IndexRecipe
 from perplex_mono.library.models import Document
 from perplex_mono.library.service import DocumentService
 from perplex_mono.operations.ledger import Ledger
+from perplex_mono.operations.service import OperationService
 from perplex_mono.storage.database import Database
 
 
-async def test_documents_of_an_operation_that_gave_up_fail_with_its_reason(database: Database, ledger: Ledger) -> None:
+async def test_documents_of_an_operation_that_gave_up_fail_with_its_reason(
+    database: Database, ledger: Ledger, operations: OperationService
+) -> None:
     ledger.on_stopped(DocumentService.settle_unfinished)
     collections = CollectionService(database, ledger, IndexRecipe("model", 8, "structure", 200, 30))
     await collections.ensure_default("local")
@@ -32,6 +35,7 @@ async def test_documents_of_an_operation_that_gave_up_fail_with_its_reason(datab
             )
     (claim,) = await ledger.claim(1)
     await ledger.fail(claim, ValueError("the model is another one"), permanent=True)
+    assert (await operations.get(operation.id, "local")).failed_count == 2
     async with database.read() as session:
         rows = [await session.get(Document, f"document-{number}") for number in range(3)]
     assert [row and (row.status, row.failure_message) for row in rows] == [

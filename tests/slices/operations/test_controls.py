@@ -41,13 +41,13 @@ async def found(app: App, word: str) -> set[str]:
 
 
 async def count(app: App, table: type[Chunk] | type[StoredPage]) -> int:
-    async with app.container.ledger._database.read() as session:
+    async with app.container.operations._database.read() as session:
         return (await session.exec(select(func.count()).select_from(table))).one()
 
 
 async def require_whole(app: App) -> None:
     """Every ready document is in the vector table with exactly its chunks, and no other document is."""
-    async with app.container.ledger._database.read() as session:
+    async with app.container.operations._database.read() as session:
         ready = select(Chunk.document_id, Chunk.id).join(Document).where(Document.status == "ready")
         expected: dict[str, set[str]] = {}
         for document_id, chunk_id in (await session.exec(ready)).all():
@@ -181,7 +181,7 @@ async def test_an_attachment_that_was_cancelled_comes_back_with_its_message(tmp_
 async def test_cancel_leaves_the_pages_that_another_try_still_needs(tmp_path: Path, scan: tuple[str, bytes]) -> None:
     async with open_app(tmp_path) as app:
         (document,) = await app.ingest(scan)
-        async with app.container.ledger._database.write() as session:
+        async with app.container.operations._database.write() as session:
             row = await session.get_one(Document, document["id"])
             row.status, row.failure_code = "failed", "timeout"
         other = await app.new_collection("other")
@@ -203,6 +203,7 @@ async def test_retry_takes_up_the_failed_documents_of_a_completed_operation(
         embedded = len(app.embedder.calls)
         retried = await act(app, "retry", operation_id)
         assert (retried["state"], retried["failed_count"], retried["error"]) == ("queued", 0, None)
+        assert retried["total"] - retried["done"] == 1, "one document is left to do"
         again = await app.settle(operation_id)
         assert (again["state"], again["failed_count"]) == ("completed", 1)
         assert await statuses(app) == ["failed", "ready", "ready"]

@@ -239,7 +239,7 @@ async def test_vectors_of_another_model_are_not_compared(app: App, monkeypatch: 
 async def test_deleted_documents_never_appear_even_before_they_are_purged(app: App) -> None:
     (document,) = await app.ingest(("gone.txt", b"The cat of Cheshire is gone, the cat, the cat."))
     assert "gone.txt" in await app.names_found("cat Cheshire")
-    async with app.container.ledger._database.write() as session:
+    async with app.container.operations._database.write() as session:
         row = await session.get(type(await app.container.documents.get_row(document["id"], "local")), document["id"])
         assert row is not None
         row.status = "deleting"

@@ -236,7 +236,7 @@ async def test_stopping_is_unready_and_alive(tmp_path_factory: pytest.TempPathFa
 
 async def test_a_database_that_cannot_be_written_is_unready(tmp_path_factory: pytest.TempPathFactory) -> None:
     async with open_app(tmp_path_factory.mktemp("broken")) as app:
-        async with app.container.ledger._database.write() as session:
+        async with app.container.operations._database.write() as session:
             await (await session.connection()).exec_driver_sql("DROP TABLE heartbeat")
         ready, database = await app.client.get("/ready"), await app.client.get("/db/health")
         assert (ready.status_code, database.status_code) == (503, 503)
