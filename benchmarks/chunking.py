@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from benchmarks.ranking import Ranking, Scores, bm25, by_rank, by_score, ndcg, ranked
 from benchmarks.rows import Row, print_table, write_json
 from perplex_mono.inference.tokenizer import TokenCounter
-from perplex_mono.ingestion.chunking import Chunk, Strategy, make_splitter, split_pages
+from perplex_mono.ingestion.chunking import Chunk, make_splitter, split_pages
 from perplex_mono.ingestion.pages import Block, Page
 
 _TOP = 5
-_SETTINGS: tuple[tuple[Strategy, int, int], ...] = (("structure", 200, 30), ("structure", 200, 0), ("fixed", 200, 30))
+_SETTINGS: tuple[tuple[str, int, int], ...] = (("structure", 200, 30), ("structure", 200, 0), ("fixed", 200, 30))
 _FUSIONS: dict[str, Callable[[Scores, Scores], Ranking]] = {
     "dense": lambda dense, _: ranked(dense),
     "bm25": lambda _, sparse: ranked(sparse),
@@ -141,7 +141,7 @@ def _arms(queries: Sequence[str], pieces: Sequence[Piece], encoder: "_Encoder") 
     return dense.astype(np.float64), bm25(inputs, queries)
 
 
-def _long_texts(data: Path, tokens: TokenCounter, setting: tuple[Strategy, int, int], headings: bool) -> list[Piece]:
+def _long_texts(data: Path, tokens: TokenCounter, setting: tuple[str, int, int], headings: bool) -> list[Piece]:
     splitter = make_splitter(*setting, tokens)
     pieces: list[Piece] = []
     for path in sorted((data / "qa/chunkeval/corpora").iterdir()):

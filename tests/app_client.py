@@ -128,9 +128,9 @@ class App:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    async def new_collection(self, name: str) -> str:
+    async def new_collection(self, name: str, **options: Any) -> str:
         """Make a collection; its id."""
-        answer = await self.client.post("/api/v1/collections", json={"name": name})
+        answer = await self.client.post("/api/v1/collections", json={"name": name, **options})
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 

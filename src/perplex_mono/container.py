@@ -18,7 +18,7 @@ from perplex_mono.inference.ocr_engines import open_ocr, usable_cores
 from perplex_mono.inference.readiness import embedding_status, ocr_status
 from perplex_mono.inference.tokenizer import TokenCounter
 from perplex_mono.ingestion.attachments import AttachmentKeeper
-from perplex_mono.ingestion.chunking import make_splitter
+from perplex_mono.ingestion.chunking import find_fault, make_splitter
 from perplex_mono.ingestion.committer import IndexCommitter
 from perplex_mono.ingestion.document_states import DocumentStates
 from perplex_mono.ingestion.indexing import ChunkStore
@@ -167,7 +167,8 @@ class _Builder:
         )
         ledger.on_stopped(documents.settle_unfinished)
         ledger.on_retried(documents.requeue_unready)
-        collections = CollectionService(storage.database, ledger, self._recipe(inference))
+        find_chunking_fault = partial(find_fault, tokens=inference.tokens)
+        collections = CollectionService(storage.database, ledger, self._recipe(inference), find_chunking_fault)
         await collections.ensure_default(LOCAL_OWNER)
         ingestion = await self._ingestion(storage, inference, ledger)
         searcher = self._searcher(storage, inference)

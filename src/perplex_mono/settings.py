@@ -24,6 +24,9 @@ Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Meta(gt=0.0)]
 MEGABYTE = 1024 * 1024
 
+ChunkStrategy = Literal["structure", "fixed"]
+"""The ways to cut text, by the names that settings, collections and previews use."""
+
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of config.toml."""
@@ -69,7 +72,7 @@ class OcrSettings(_Section, frozen=True):
 
 
 class ChunkingSettings(_Section, frozen=True):
-    strategy: Literal["structure", "fixed"] = "structure"
+    strategy: ChunkStrategy = "structure"
     max_tokens: Annotated[int, Meta(ge=16, le=8192)] = 200
     overlap_tokens: Count = 30
 

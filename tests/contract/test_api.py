@@ -57,7 +57,7 @@ CALLS: list[tuple[str, str, int, Any]] = [
 ]
 SOCKETS = ["/ws/operations", "/ws/operations/{operation_id}"]
 
-COLLECTION = "id name description document_count active_index_id created_at updated_at"
+COLLECTION = "id name description document_count active_index_id chunking created_at updated_at"
 DOCUMENT = (
     "id name collection_id status media_type size_bytes sha256 page_count chunk_count tags metadata created_at"
     " updated_at failure parent_id operation_id"

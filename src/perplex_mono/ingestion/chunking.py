@@ -10,7 +10,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Protocol, get_args
 
 import msgspec
 
@@ -26,12 +26,12 @@ from perplex_mono.ingestion.units import (
     page_units,
     token_starts,
 )
-
-Strategy = Literal["structure", "fixed"]
+from perplex_mono.settings import ChunkStrategy
 
 _HEADING_SEPARATOR = " > "
 # Joints between context and text, and words cut in two, may cost the model a token each.
 _SPARE_TOKENS = 4
+_MIN_TOKENS = 16
 _VISIBLE = re.compile(r"\S")
 # Sections shorter than this share a chunk with a neighbour: a few words alone embed badly.
 _SHORT_SECTION_TOKENS = 50
@@ -78,24 +78,33 @@ class Splitter(Protocol):
         ...
 
 
-def make_splitter(strategy: Strategy, max_tokens: int, overlap_tokens: int, tokens: TokenCounter) -> Splitter:
-    """Build the splitter for the settings `chunking.strategy`, `chunking.max_tokens`, `chunking.overlap_tokens`.
-
-    Raises ConfigurationError where they contradict each other or the model.
-    """
+def find_fault(strategy: str, max_tokens: int, overlap_tokens: int, tokens: TokenCounter) -> str | None:
+    """Say in a sentence what is wrong with these values for this model and what would be right; None if nothing is."""
+    strategies = get_args(ChunkStrategy)
+    if strategy not in strategies:
+        return f"chunking.strategy is '{strategy}'; it must be one of {', '.join(strategies)}."
     room = tokens.max_tokens - tokens.special_tokens - _SPARE_TOKENS
-    if not 16 <= max_tokens <= room:
-        raise ConfigurationError(f"chunking.max_tokens is {max_tokens}; this model needs a value from 16 to {room}.")
+    if not _MIN_TOKENS <= max_tokens <= room:
+        return f"chunking.max_tokens is {max_tokens}; this model needs a value from {_MIN_TOKENS} to {room}."
     if not 0 <= overlap_tokens <= max_tokens // 2:
-        raise ConfigurationError(
+        return (
             f"chunking.overlap_tokens is {overlap_tokens}; with chunking.max_tokens {max_tokens} "
             f"it must lie between 0 and {max_tokens // 2}."
         )
+    return None
+
+
+def make_splitter(strategy: str, max_tokens: int, overlap_tokens: int, tokens: TokenCounter) -> Splitter:
+    """Build the splitter for `chunking.strategy`, `chunking.max_tokens` and `chunking.overlap_tokens`.
+
+    Raises ConfigurationError where they contradict each other or the model.
+    """
+    fault = find_fault(strategy, max_tokens, overlap_tokens, tokens)
+    if fault is not None:
+        raise ConfigurationError(fault)
     if strategy == "fixed":
         return FixedSplitter(max_tokens, overlap_tokens, tokens)
-    if strategy == "structure":
-        return StructureSplitter(max_tokens, overlap_tokens, tokens)
-    raise ConfigurationError(f"chunking.strategy is '{strategy}'; known are 'structure' and 'fixed'.")
+    return StructureSplitter(max_tokens, overlap_tokens, tokens)
 
 
 def split_pages(splitter: Splitter, pages: Iterable[Page]) -> Iterator[Chunk]:

@@ -10,7 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Conflict, DocumentFailure, PerplexError, StaleLease, StorageFull, Unavailable
 from perplex_mono.inference.tokenizer import TokenCounter
-from perplex_mono.ingestion.chunking import Splitter, Strategy, make_splitter
+from perplex_mono.ingestion.chunking import Splitter, make_splitter
 from perplex_mono.ingestion.committer import IndexCommitter
 from perplex_mono.ingestion.document_states import DocumentStates
 from perplex_mono.ingestion.pipeline import IngestPipeline, Work
@@ -157,8 +157,7 @@ class IngestHandler:
         return ProgressMeter(partial(self._ledger.record_progress, claim), unit="pages", done=settled, total=total)
 
     def _splitter(self, index: SearchIndex) -> Splitter:
-        strategy: Strategy = "fixed" if index.chunk_strategy == "fixed" else "structure"
-        return make_splitter(strategy, index.chunk_max_tokens, index.chunk_overlap_tokens, self._tokens)
+        return make_splitter(index.chunk_strategy, index.chunk_max_tokens, index.chunk_overlap_tokens, self._tokens)
 
 
 class _Place:

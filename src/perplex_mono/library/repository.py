@@ -66,6 +66,12 @@ class CollectionRepository:
             raise NotFound("index", index_id)
         return index
 
+    async def active_indexes(self, collections: Items[Collection]) -> Mapping[str, SearchIndex]:
+        """The index that each collection is searched by, by the collection's id."""
+        wanted = [collection.active_index_id for collection in collections]
+        query = select(SearchIndex).where(col(SearchIndex.id).in_(wanted))
+        return {index.collection_id: index for index in (await self._session.exec(query)).all()}
+
     async def list_indexes(self, collection_id: str | None = None) -> Sequence[SearchIndex]:
         """The indexes of one collection, or all."""
         query = select(SearchIndex)

@@ -1,13 +1,14 @@
 """Collections and documents as clients send and see them."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 from msgspec import Meta
 
 from perplex_mono.errors import RETRYABLE_FAILURES
-from perplex_mono.library.models import Collection, Document
+from perplex_mono.library.models import Collection, Document, SearchIndex
+from perplex_mono.settings import ChunkStrategy
 
 # Some visible character, and none that controls the terminal or the direction of writing.
 SHOWABLE = r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+$"
@@ -15,6 +16,27 @@ CollectionName = Annotated[str, Meta(min_length=1, max_length=255, pattern=SHOWA
 Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=SHOWABLE)]
 Tags = Annotated[list[Tag], Meta(max_length=100)]
 Metadata = Annotated[dict[str, Any], Meta(max_length=100)]
+# Any text, so that a wrong one can be answered with the right ones; the API's description names those.
+StrategyName = Annotated[str, Meta(max_length=50, extra_json_schema={"extra": {"enum": get_args(ChunkStrategy)}})]
+
+
+class Chunking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How documents are to be cut; what is absent is as the server's settings say (section chunking).
+
+    An absent `overlap_tokens` is never more than half of `max_tokens`.
+    """
+
+    strategy: StrategyName | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    overlap_tokens: Annotated[int, Meta(ge=0)] | None = None
+
+
+class ChunkingView(msgspec.Struct, frozen=True):
+    """How documents of a collection are cut."""
+
+    strategy: str
+    max_tokens: int
+    overlap_tokens: int
 
 
 class NewCollection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,6 +44,7 @@ class NewCollection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: CollectionName
     description: Annotated[str, Meta(max_length=2000)] = ""
+    chunking: Chunking | None = None
 
 
 class CollectionChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,13 +55,14 @@ class CollectionChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class CollectionView(msgspec.Struct, frozen=True):
-    """A collection and how many documents it holds."""
+    """A collection, how many documents it holds and how they are cut."""
 
     id: str
     name: str
     description: str
     document_count: int
     active_index_id: str
+    chunking: ChunkingView
     created_at: datetime
     updated_at: datetime
 
@@ -116,14 +140,15 @@ class OperationAccepted(msgspec.Struct, frozen=True):
     operation_id: str
 
 
-def collection_view(collection: Collection, document_count: int) -> CollectionView:
-    """The row as clients see it."""
+def collection_view(collection: Collection, index: SearchIndex, document_count: int) -> CollectionView:
+    """The row and its active index as clients see them."""
     return CollectionView(
         id=collection.id,
         name=collection.name,
         description=collection.description,
         document_count=document_count,
         active_index_id=collection.active_index_id,
+        chunking=ChunkingView(index.chunk_strategy, index.chunk_max_tokens, index.chunk_overlap_tokens),
         created_at=collection.created_at,
         updated_at=collection.updated_at,
     )

@@ -171,7 +171,7 @@ class Crashing:
 
     async def upload(self) -> str:
         recipe = IndexRecipe("fake", 4, "structure", 200, 30)
-        await CollectionService(self.database, self.ledger, recipe).ensure_default("local")
+        await CollectionService(self.database, self.ledger, recipe, lambda *_: None).ensure_default("local")
         files = []
         for number in range(2):
             blob = self.blobs.receive(100)
@@ -193,9 +193,9 @@ class Crashing:
             )
             rows = [row for item in found.items if (row := await session.get(Document, item.id)) is not None]
             collection = found.items[0].collection_id
-            view = await CollectionService(self.database, self.ledger, IndexRecipe("", 0, "", 0, 0)).get(
-                collection, "local"
-            )
+            view = await CollectionService(
+                self.database, self.ledger, IndexRecipe("", 0, "", 0, 0), lambda *_: None
+            ).get(collection, "local")
             index = await session.get(SearchIndex, view.active_index_id)
         assert index is not None
         return rows, index

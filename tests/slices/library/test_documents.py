@@ -67,6 +67,48 @@ async def test_a_collection_that_makes_no_sense_is_refused(app: App, body: dict[
     assert (await app.client.post("/api/v1/collections", json=body)).status_code == 400
 
 
+async def test_a_collection_is_cut_as_it_says_and_as_the_server_says_otherwise(app: App) -> None:
+    default = {"strategy": "structure", "max_tokens": 200, "overlap_tokens": 30}
+    assert (await app.client.get("/api/v1/collections/default")).json()["chunking"] == default
+    for asked, expected in [
+        (None, default),
+        ({"strategy": "fixed"}, {**default, "strategy": "fixed"}),
+        ({"max_tokens": 40}, {**default, "max_tokens": 40, "overlap_tokens": 20}),
+        ({"max_tokens": 64, "overlap_tokens": 0}, {**default, "max_tokens": 64, "overlap_tokens": 0}),
+    ]:
+        body = {"name": f"Cut {new_id()}", "chunking": asked}
+        made = (await app.client.post("/api/v1/collections", json=body)).json()
+        assert made["chunking"] == expected
+        assert (await app.client.get(f"/api/v1/collections/{made['id']}")).json() == made
+        listed = (await app.client.get("/api/v1/collections?limit=100")).json()["items"]
+        assert made in listed
+
+
+@pytest.mark.parametrize(
+    ("chunking", "said"),
+    [
+        ({"strategy": "magic"}, "chunking.strategy is 'magic'; it must be one of structure"),
+        ({"max_tokens": 15}, "this model needs a value from 16 to 250"),
+        ({"max_tokens": 251}, "this model needs a value from 16 to 250"),
+        ({"max_tokens": 40, "overlap_tokens": 21}, "it must lie between 0 and 20"),
+        ({"size": 40}, "size"),
+        ({"max_tokens": "many"}, "max_tokens"),
+    ],
+)
+async def test_a_collection_that_cannot_be_cut_so_is_refused(app: App, chunking: dict[str, object], said: str) -> None:
+    body = {"name": f"Refused {new_id()}", "chunking": chunking}
+    answer = await app.client.post("/api/v1/collections", json=body)
+    assert answer.status_code == 400
+    assert said in answer.text
+    listed = (await app.client.get("/api/v1/collections?limit=100")).json()["items"]
+    assert body["name"] not in [item["name"] for item in listed]
+
+
+async def test_the_description_of_the_api_names_the_strategies(app: App) -> None:
+    schemas = (await app.client.get("/schema/openapi.json")).json()["components"]["schemas"]
+    assert "structure" in str(schemas["Chunking"]["properties"]["strategy"])
+
+
 async def test_the_default_collection_always_exists(app: App) -> None:
     view = (await app.client.get("/api/v1/collections/default")).json()
     assert view["name"] == "default"

@@ -12,7 +12,7 @@ async def test_documents_of_an_operation_that_gave_up_fail_with_its_reason(
     database: Database, ledger: Ledger, operations: OperationService
 ) -> None:
     ledger.on_stopped(DocumentService.settle_unfinished)
-    collections = CollectionService(database, ledger, IndexRecipe("model", 8, "structure", 200, 30))
+    collections = CollectionService(database, ledger, IndexRecipe("model", 8, "structure", 200, 30), lambda *_: None)
     await collections.ensure_default("local")
     collection = await collections.get("default", "local")
     async with database.write() as session:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from perplex_mono.errors import ConfigurationError
-from perplex_mono.ingestion.chunking import Chunk, Strategy, make_splitter, split_pages
+from perplex_mono.ingestion.chunking import Chunk, make_splitter, split_pages
 from perplex_mono.ingestion.pages import Block, BlockKind, Page
 
 
@@ -53,7 +53,7 @@ def page_of(*pieces: tuple[BlockKind, str] | tuple[BlockKind, str, int], number:
     return Page(number=number, text=text, blocks=blocks)
 
 
-def split(page: Page, max_tokens: int = 40, overlap_tokens: int = 0, strategy: Strategy = "structure") -> list[Chunk]:
+def split(page: Page, max_tokens: int = 40, overlap_tokens: int = 0, strategy: str = "structure") -> list[Chunk]:
     return list(split_pages(make_splitter(strategy, max_tokens, overlap_tokens, WORDS), [page]))
 
 
@@ -86,9 +86,7 @@ def pages(draw: st.DrawFn) -> Page:
 @pytest.mark.parametrize("strategy", ["structure", "fixed"])
 @settings(deadline=None, max_examples=150)
 @given(page=pages(), max_tokens=st.integers(16, 120), share=st.integers(0, 5))
-def test_all_text_is_kept_in_order_and_fits_the_model(
-    strategy: Strategy, page: Page, max_tokens: int, share: int
-) -> None:
+def test_all_text_is_kept_in_order_and_fits_the_model(strategy: str, page: Page, max_tokens: int, share: int) -> None:
     overlap_tokens = max_tokens * share // 10
     splitter = make_splitter(strategy, max_tokens, overlap_tokens, BUNDLED)
     covered, previous = 0, (-1, 0)
