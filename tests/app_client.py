@@ -12,9 +12,12 @@ import msgspec
 
 from perplex_mono.app import create_app
 from perplex_mono.container import Container, open_container
+from perplex_mono.errors import ConfigurationError
 from perplex_mono.inference.embedder import Vectors
 from perplex_mono.inference.fake_ocr import FakeOcrEngine, page_of
 from perplex_mono.inference.fakes import FakeEmbedder
+from perplex_mono.inference.loading import find_files
+from perplex_mono.inference.models import EmbeddingModel
 from perplex_mono.inference.ocr import OcrPage, PageRaster
 from perplex_mono.settings import Settings
 from perplex_mono.web.gate import Gate
@@ -141,6 +144,20 @@ class App:
         result: dict[str, Any] = answer.json()
         return result
 
+    async def reindex(self, collection: str = "default", **wanted: Any) -> dict[str, Any]:
+        """Begin to index a collection anew; the answer's JSON."""
+        answer = await self.client.post(f"/api/v1/collections/{collection}/reindex", json=wanted)
+        assert answer.status_code == 202, answer.text
+        accepted: dict[str, Any] = answer.json()
+        return accepted
+
+    async def indexes(self, collection: str = "default") -> list[dict[str, Any]]:
+        """The collection's indexes as JSON, oldest first."""
+        items: list[dict[str, Any]] = (await self.client.get(f"/api/v1/collections/{collection}/indexes")).json()[
+            "items"
+        ]
+        return items
+
     async def names_found(self, query: str, **options: Any) -> list[str]:
         """The names of the documents that a search finds, best first."""
         return [hit["document"]["name"] for hit in (await self.search(query, **options))["hits"]]
@@ -176,12 +193,19 @@ class App:
         return dict(verified.ids_by_document)
 
 
+def open_stand_in(name: str) -> EmbeddingModel:
+    """The model `fake-<dimension>`; there is no other."""
+    if not name.startswith("fake-"):
+        raise ConfigurationError(f"embedding.model: {name} is not on this machine.")
+    return EmbeddingModel(name, FakeEmbedder(int(name.removeprefix("fake-"))), find_files("bundled").token_counter())
+
+
 @asynccontextmanager
 async def open_app(directory: Path, **sections: Mapping[str, Any]) -> AsyncIterator[App]:
     """The application with stand-in models; settings by section, as `limits={"max_pages": 3}`."""
     settings = settings_for(directory, **sections)
     embedder, ocr = PausableEmbedder(), PausableOcr(page_of(*SCANNED_TEXT))
-    async with open_container(settings, embedder=embedder, ocr=ocr) as container:
+    async with open_container(settings, embedder=embedder, ocr=ocr, open_model=open_stand_in) as container:
         await container.vectors.wait()
         application = create_app(container)
         async with local_client(application) as client:

@@ -5,6 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from perplex_mono.inference.fakes import FakeEmbedder
+from perplex_mono.inference.loading import find_files
+from perplex_mono.inference.models import EmbeddingModel, EmbeddingModels
+from perplex_mono.ingestion.chunking import find_fault
+from perplex_mono.library.collections import CollectionService
+from perplex_mono.library.recipes import IndexRecipes
 from perplex_mono.operations.events import EventBus
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.service import OperationService
@@ -36,3 +42,12 @@ def ledger(database: Database, bus: EventBus) -> Ledger:
 def operations(database: Database, ledger: Ledger) -> OperationService:
     """The operations of that ledger, with nobody running any."""
     return OperationService(database, ledger, lambda _: None)
+
+
+@pytest.fixture
+def collections(database: Database, ledger: Ledger) -> CollectionService:
+    """The collections of that database, cut as by default and embedded by a stand-in."""
+    model = EmbeddingModel("bundled", FakeEmbedder(), find_files("bundled").token_counter())
+    models = EmbeddingModels(model, lambda name: model)
+    recipes = IndexRecipes(models, find_fault, strategy="structure", max_tokens=200, overlap_tokens=30)
+    return CollectionService(database, ledger, recipes)

@@ -14,6 +14,7 @@ from perplex_mono.answers.routes import AnswerController
 from perplex_mono.container import Container
 from perplex_mono.errors import PerplexError
 from perplex_mono.ingestion.routes import ReadingController
+from perplex_mono.library.index_routes import IndexController
 from perplex_mono.library.models import LOCAL_OWNER
 from perplex_mono.library.routes import CollectionController, DocumentController
 from perplex_mono.operations.routes import OperationController, all_operations_feed, operation_feed
@@ -28,6 +29,7 @@ from perplex_mono.web.reference_page import ReferencePage
 ROUTES: Sequence[ControllerRouterHandler] = (
     *HEALTH_ROUTES,
     CollectionController,
+    IndexController,
     DocumentController,
     ReadingController,
     OperationController,
@@ -39,6 +41,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
 
 PROVIDED = (
     "collections",
+    "indexes",
     "documents",
     "uploads",
     "reading",

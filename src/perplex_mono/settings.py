@@ -98,6 +98,10 @@ class SearchSettings(_Section, frozen=True):
     timeout_seconds: Seconds = 30.0
 
 
+class IndexSettings(_Section, frozen=True):
+    keep_retired_days: Annotated[float, Meta(ge=0.0)] = 7.0
+
+
 class LimitSettings(_Section, frozen=True):
     max_upload_bytes: Positive = 512 * MEGABYTE
     max_files_per_request: Positive = 100
@@ -145,6 +149,7 @@ class Settings(_Section, frozen=True):
     chunking: ChunkingSettings = field(default_factory=ChunkingSettings)
     ingestion: IngestionSettings = field(default_factory=IngestionSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    indexes: IndexSettings = field(default_factory=IndexSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)

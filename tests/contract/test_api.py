@@ -28,6 +28,10 @@ CALLS: list[tuple[str, str, int, Any]] = [
     ("GET", "/api/v1/collections/{collection_id}", 200, None),
     ("PATCH", "/api/v1/collections/{collection_id}", 200, {"description": "new"}),
     ("DELETE", "/api/v1/collections/{other_collection_id}", 202, None),
+    ("GET", "/api/v1/collections/{reindexed_id}/indexes", 200, None),
+    ("POST", "/api/v1/collections/{reindexed_id}/indexes/{kept_index_id}/activate", 200, None),
+    ("DELETE", "/api/v1/collections/{reindexed_id}/indexes/{dropped_index_id}", 202, None),
+    ("POST", "/api/v1/collections/{reindexed_id}/reindex", 202, {"chunking": {"max_tokens": 100}}),
     ("POST", "/api/v1/collections/{collection_id}/documents", 202, {"files": b"One more file of words."}),
     ("GET", "/api/v1/collections/{collection_id}/documents", 200, None),
     ("GET", "/api/v1/collections/default/documents?status=ready&media_type=text/plain&tag=x&limit=5", 200, None),
@@ -66,6 +70,10 @@ OPERATION = (
     "id kind state collection_id created_at started_at finished_at done total unit failed_count attempt eta_seconds"
     " error"
 )
+INDEX = (
+    "id collection_id state model model_key dimension chunking document_count chunk_count operation_id created_at"
+    " retired_at"
+)
 HIT = "chunk_id document collection_id text highlights heading_path pages boxes score scores ranks"
 ANSWER = "id chat_id answer citations generated_by state warnings suggestions timings_ms"
 CITATION = "n chunk_id document_id document_name pages boxes quote support"
@@ -91,6 +99,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         ids = {
             "collection_id": document["collection_id"],
             "other_collection_id": await app.new_collection("to be deleted"),
+            **await reindexed_twice(app),
             "document_id": document["id"],
             "failed_id": failed["id"],
             "other_id": other["id"],
@@ -100,6 +109,15 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         app.embedder.turnstile.close()
         ids["held_id"] = (await app.upload(("held.txt", b"A text that waits to be embedded.")))["operation_id"]
         yield World(app, ids)
+
+
+async def reindexed_twice(app: App) -> dict[str, str]:
+    """An empty collection with three indexes: two kept, one active."""
+    collection = await app.new_collection("reindexed")
+    for _ in range(2):
+        await app.settle((await app.reindex(collection))["operation_id"])
+    kept, dropped, _ = await app.indexes(collection)
+    return {"reindexed_id": collection, "kept_index_id": kept["id"], "dropped_index_id": dropped["id"]}
 
 
 def names(text: str) -> set[str]:

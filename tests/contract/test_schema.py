@@ -55,7 +55,8 @@ def schema_of(path: Path) -> dict[str, object]:
             name: " ".join(sql.split()).replace('"', "") for kind, name, sql in entries if kind == "index"
         }
         for table in set(tables) - BESIDE_THE_MODELS:
-            schema[table] = sorted(connection.execute(f"PRAGMA table_info({table})").fetchall(), key=lambda row: row[1])
+            columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+            schema[table] = sorted(column[1:] for column in columns)  # a migration adds its columns at the end
             keys = connection.execute(f"PRAGMA foreign_key_list({table})").fetchall()
             schema[f"{table} references"] = sorted(key[2:5] for key in keys)
             sql = next(sql for kind, name, sql in entries if name == table)

@@ -176,6 +176,32 @@ def test_operations_are_listed_and_followed(
     assert events[-1]["type"] == "completed"
 
 
+def test_a_collection_is_indexed_anew_and_back(
+    commands: CommandLine, library: subprocess.CompletedProcess[str], server: ServerProcess
+) -> None:
+    collection = httpx.post(f"{server.url}/api/v1/collections", json={"name": "anew"}, timeout=30).json()
+    server.wait_operation(server.upload(("roses.md", ROSES.encode()), collection=collection["id"])["operation_id"])
+    done = commands.run("reindex", "-c", "anew", "--strategy", "fixed", "--max-tokens", "16", "--overlap-tokens", "0")
+    assert done.returncode == 0, done.stderr
+    assert "reindex completed: 1 of 1 pages" in done.stdout
+    old, new = commands.json("reindex", "-c", "anew", "--list")["items"]
+    assert (old["state"], new["state"], new["chunking"]["max_tokens"]) == ("retired", "active", 16)
+    assert new["chunk_count"] > old["chunk_count"]
+    shown = commands.run("reindex", "-c", "anew", "--list").stdout
+    assert "fixed 16/0" in shown
+    assert old["id"] in shown
+    back = commands.run("reindex", "-c", "anew", "--activate", old["id"])
+    assert back.returncode == 0, back.stderr
+    assert old["id"] in back.stdout
+    assert [index["state"] for index in commands.json("reindex", "-c", "anew", "--list")["items"]] == [
+        "active",
+        "retired",
+    ]
+    refused = commands.run("reindex", "-c", "anew", "--max-tokens", "5000")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "needs a value from 16 to" in refused.stderr
+
+
 def test_collections_go_by_name_or_id(
     commands: CommandLine, library: subprocess.CompletedProcess[str], server: ServerProcess
 ) -> None:

@@ -14,7 +14,16 @@ from perplex_mono.settings import Settings
 if TYPE_CHECKING:
     from perplex_mono.answers.schemas import Answer, AnswerRequest
     from perplex_mono.cli.source_file import SourceFile
-    from perplex_mono.library.schemas import CollectionPage, CollectionView, DocumentView, UploadAccepted
+    from perplex_mono.library.schemas import (
+        CollectionPage,
+        CollectionView,
+        DocumentView,
+        IndexActivated,
+        IndexList,
+        ReindexAccepted,
+        Reindexing,
+        UploadAccepted,
+    )
     from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
     from perplex_mono.search.schemas import SearchRequest, SearchResponse
 
@@ -69,6 +78,18 @@ class Backend(Protocol):
 
     def live(self, operation_id: str, after: int) -> "AsyncIterator[Envelope]":
         """Events past `after` as they happen; ends when the connection does."""
+        ...
+
+    async def indexes(self, collection_id: str) -> "IndexList":
+        """The indexes of a collection. Raises `NotFound`."""
+        ...
+
+    async def reindex(self, collection_id: str, wanted: "Reindexing") -> "ReindexAccepted":
+        """Begin to build another index. Raises `InvalidInput`, or `Conflict` while one is being built."""
+        ...
+
+    async def activate(self, collection_id: str, index_id: str) -> "IndexActivated":
+        """Search in a kept index again. Raises `NotFound`, or `Conflict` for one that is being built."""
         ...
 
     async def search(self, request: "SearchRequest") -> "SearchResponse":

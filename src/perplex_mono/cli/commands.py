@@ -1,36 +1,14 @@
 """The commands: their names, options and help. What they do is imported when one runs, to keep `--help` quick."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from perplex_mono.cli.invocation import Invocation
+from perplex_mono.cli.long_work_commands import operations, reindex
+from perplex_mono.cli.options import collections_option, exit_with, json_option, server_option
 
-if TYPE_CHECKING:
-    from perplex_mono.operations.schemas import Action
-
-OPERATION_STATES = ("queued", "running", "paused", "completed", "failed", "dead", "cancelled")
 SEARCH_MODES = ("hybrid", "dense", "sparse")
-
-server_option = click.option(
-    "--server",
-    metavar="URL",
-    help="Use the server at this address only.  [default: the one of the settings if it runs, else the data directory]",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs, and nothing else.")
-
-
-def _collections(purpose: str) -> Callable[[Any], Any]:
-    return click.option(
-        "--collection",
-        "-c",
-        "collections",
-        multiple=True,
-        metavar="NAME_OR_ID",
-        help=f"A collection to {purpose}; may be repeated.  [default: default]",
-    )
 
 
 @click.command(short_help="Start the server.")
@@ -103,12 +81,12 @@ def ingest(
     request = IngestRequest(
         paths=paths, collection=collection, tags=tags, is_recursive=recursive, is_waiting=not no_wait, as_json=as_json
     )
-    _exit(invocation.run(ingest_paths(invocation.settings(), server, request)))
+    exit_with(invocation.run(ingest_paths(invocation.settings(), server, request)))
 
 
 @click.command(short_help="Find passages in the library.")
 @click.argument("query")
-@_collections("search")
+@collections_option("search")
 @click.option(
     "--limit", "-n", type=click.IntRange(min=1), default=10, show_default=True, help="How many passages at most."
 )
@@ -145,7 +123,7 @@ def search(
     """
     from perplex_mono.cli.search import search_library
 
-    _exit(
+    exit_with(
         invocation.run(
             search_library(
                 invocation.settings(),
@@ -163,7 +141,7 @@ def search(
 
 @click.command(short_help="Answer a question, with citations.")
 @click.argument("question")
-@_collections("ask")
+@collections_option("ask")
 @server_option
 @json_option
 @click.pass_obj
@@ -179,62 +157,11 @@ def ask(invocation: Invocation, question: str, collections: tuple[str, ...], ser
     """
     from perplex_mono.cli.ask import ask_library
 
-    _exit(
+    exit_with(
         invocation.run(
             ask_library(invocation.settings(), server, question=question, collections=collections, as_json=as_json)
         )
     )
-
-
-@click.command(short_help="List, follow, pause, resume, cancel or retry long work.")
-@click.option("--follow", "-f", metavar="ID", help="Follow this operation live, to its end.")
-@click.option("--pause", metavar="ID", help="Hold it; finished pages are kept.")
-@click.option("--resume", metavar="ID", help="Let it go on.")
-@click.option("--cancel", metavar="ID", help="End it; documents that are not ready lose what was read of them.")
-@click.option("--retry", metavar="ID", help="Take up again what failed or was cancelled.")
-@click.option("--state", type=click.Choice(OPERATION_STATES), help="List only operations in this state.")
-@server_option
-@json_option
-@click.pass_obj
-def operations(
-    invocation: Invocation,
-    state: str | None,
-    server: str | None,
-    as_json: bool,
-    follow: str | None,
-    pause: str | None,
-    resume: str | None,
-    cancel: str | None,
-    retry: str | None,
-) -> None:
-    """List the long work, newest first; or follow or steer one operation.
-
-    With --json: the answer of GET /api/v1/operations; with --follow, one event a line; otherwise the operation.
-    Following ends with exit code 0 only when the operation completed and none of its documents failed.
-
-    \b
-    Examples:
-      perplex-mono operations
-      perplex-mono operations --state running --json
-      perplex-mono operations --follow 0197a2b4-6c1e-7d3f-9a51-2f6f0e8b7c11
-      perplex-mono operations --pause 0197a2b4-6c1e-7d3f-9a51-2f6f0e8b7c11
-    """
-    given = {"follow": follow, "pause": pause, "resume": resume, "cancel": cancel, "retry": retry, "state": state}
-    named = [f"--{name}" for name, value in given.items() if value is not None]
-    if len(named) > 1:
-        raise click.UsageError(
-            f"{' and '.join(named)} cannot be combined: list operations, or name one to do one thing."
-        )
-    from perplex_mono.cli.operations import act_on_operation, follow_operation, list_operations
-
-    settings = invocation.settings()
-    if follow is not None:
-        _exit(invocation.run(follow_operation(settings, server, follow, as_json=as_json)))
-    actions: dict[Action, str | None] = {"pause": pause, "resume": resume, "cancel": cancel, "retry": retry}
-    for action, operation_id in actions.items():
-        if operation_id is not None:
-            _exit(invocation.run(act_on_operation(settings, server, action, operation_id, as_json=as_json)))
-    _exit(invocation.run(list_operations(settings, server, state=state, as_json=as_json)))
 
 
 @click.command(short_help="Prove that the library is whole; mend what is not.")
@@ -258,7 +185,7 @@ def doctor(invocation: Invocation, repair: bool, as_json: bool) -> None:
     """
     from perplex_mono.cli.doctor import run_doctor
 
-    _exit(invocation.run(run_doctor(invocation.settings(), is_repairing=repair, as_json=as_json)))
+    exit_with(invocation.run(run_doctor(invocation.settings(), is_repairing=repair, as_json=as_json)))
 
 
 @click.command(short_help="Show every setting and where it comes from.")
@@ -293,8 +220,4 @@ def openapi(invocation: Invocation, output: Path | None) -> None:
     write_openapi(invocation.settings(), output)
 
 
-def _exit(code: int) -> None:
-    click.get_current_context().exit(code)
-
-
-COMMANDS: list[click.Command] = [serve, ingest, search, ask, operations, doctor, settings, openapi]
+COMMANDS: list[click.Command] = [serve, ingest, search, ask, operations, reindex, doctor, settings, openapi]

@@ -15,7 +15,15 @@ from perplex_mono.container import Container, open_container
 from perplex_mono.errors import PerplexError, Unavailable
 from perplex_mono.library.media_types import sniff
 from perplex_mono.library.models import LOCAL_OWNER
-from perplex_mono.library.schemas import CollectionPage, DocumentView, UploadAccepted
+from perplex_mono.library.schemas import (
+    CollectionPage,
+    DocumentView,
+    IndexActivated,
+    IndexList,
+    ReindexAccepted,
+    Reindexing,
+    UploadAccepted,
+)
 from perplex_mono.library.service import ReceivedFile
 from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
@@ -86,6 +94,15 @@ class LocalBackend:
 
     def live(self, operation_id: str, after: int) -> AsyncIterator[Envelope]:
         return self._container.feeds.follow(LOCAL_OWNER, operation_id, after=after)
+
+    async def indexes(self, collection_id: str) -> IndexList:
+        return await self._container.indexes.list_indexes(collection_id, LOCAL_OWNER)
+
+    async def reindex(self, collection_id: str, wanted: Reindexing) -> ReindexAccepted:
+        return await self._container.indexes.reindex(collection_id, LOCAL_OWNER, wanted)
+
+    async def activate(self, collection_id: str, index_id: str) -> IndexActivated:
+        return await self._container.indexes.activate(collection_id, index_id, LOCAL_OWNER)
 
     async def search(self, request: SearchRequest) -> SearchResponse:
         await self._wait_until_searchable(request.query if request.mode != "sparse" else None)

@@ -30,17 +30,22 @@ async def list_operations(settings: Settings, server: str | None, *, state: str 
 async def follow_operation(settings: Settings, server: str | None, operation_id: str, *, as_json: bool) -> int:
     """Follow to the end; 0 when it completed and no document failed."""
     async with open_backend(settings, server) as backend:
-        try:
-            if as_json:
-                async for event in follow(backend, operation_id):
-                    write_json(event)
-            else:
-                await _show_live(backend, operation_id)
-        except asyncio.CancelledError:
-            if backend.outlives_command:
-                notices().print("No longer following; the server goes on.")
-            raise
-        operation = await backend.operation(operation_id)
+        return await follow_to_end(backend, operation_id, as_json=as_json)
+
+
+async def follow_to_end(backend: Backend, operation_id: str, *, as_json: bool) -> int:
+    """Show the operation as it goes, then how it ended; 0 when it completed and no document failed."""
+    try:
+        if as_json:
+            async for event in follow(backend, operation_id):
+                write_json(event)
+        else:
+            await _show_live(backend, operation_id)
+    except asyncio.CancelledError:
+        if backend.outlives_command:
+            notices().print("No longer following; the server goes on.")
+        raise
+    operation = await backend.operation(operation_id)
     if not as_json:
         results().print(summary(operation))
     return 0 if operation.state == "completed" and not operation.failed_count else 1

@@ -25,7 +25,15 @@ from perplex_mono.errors import (
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
 
 if TYPE_CHECKING:
-    from perplex_mono.library.schemas import CollectionPage, DocumentView, UploadAccepted
+    from perplex_mono.library.schemas import (
+        CollectionPage,
+        DocumentView,
+        IndexActivated,
+        IndexList,
+        ReindexAccepted,
+        Reindexing,
+        UploadAccepted,
+    )
     from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
 
 T = TypeVar("T")
@@ -151,6 +159,23 @@ class ServerBackend:
                     else:
                         yield event
 
+    async def indexes(self, collection_id: str) -> "IndexList":
+        from perplex_mono.library.schemas import IndexList
+
+        return await self._get(f"{_collection(collection_id)}/indexes", IndexList, key=("collection", collection_id))
+
+    async def reindex(self, collection_id: str, wanted: "Reindexing") -> "ReindexAccepted":
+        from perplex_mono.library.schemas import ReindexAccepted
+
+        path = f"{_collection(collection_id)}/reindex"
+        return _decode(await self._send("POST", path, json=msgspec.to_builtins(wanted)), ReindexAccepted)
+
+    async def activate(self, collection_id: str, index_id: str) -> "IndexActivated":
+        from perplex_mono.library.schemas import IndexActivated
+
+        path = f"{_collection(collection_id)}/indexes/{quote(index_id, safe='')}/activate"
+        return _decode(await self._send("POST", path, key=("index", index_id)), IndexActivated)
+
     async def search(self, request: SearchRequest) -> SearchResponse:
         return _decode(await self._send("POST", "/search", json=msgspec.to_builtins(request)), SearchResponse)
 
@@ -182,6 +207,10 @@ class ServerBackend:
         if response.status_code == 404 and key is not None:
             raise NotFound(*key)
         raise _problem(response)
+
+
+def _collection(collection_id: str) -> str:
+    return f"/collections/{quote(collection_id, safe='')}"
 
 
 def _decode(response: httpx.Response, shape: type[T]) -> T:

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from functools import partial
 
+from sqlalchemy import or_
 from sqlmodel import col, select
 
 from perplex_mono.doctor.schemas import Finding
 from perplex_mono.errors import PerplexError
 from perplex_mono.ingestion.indexing import load_chunks
-from perplex_mono.library.models import Chunk, Collection, Document, SearchIndex
+from perplex_mono.library.models import Chunk, Collection, Document, IndexEntry, SearchIndex
 from perplex_mono.library.repository import PENDING_STATUSES
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.vectors import DocumentRows, VectorStore
@@ -36,7 +37,8 @@ class IndexChecks:
 
     async def unreferenced(self) -> list[Finding]:
         """Tables that belong to no collection."""
-        known = {index.table_name for index in await self._indexes(every=True)}
+        async with self._database.read() as session:
+            known = set((await session.exec(select(SearchIndex.table_name))).all())
         return [
             Finding("index", f"table {name}", "no collection refers to it", partial(self._drop, name))
             for name in self._vectors.table_names()
@@ -60,7 +62,9 @@ class IndexChecks:
         if found.duplicate_ids:
             return [Finding("index", subject, f"{len(found.duplicate_ids)} chunks are in it twice", rebuild)]
         findings: list[Finding] = []
-        pending = await self._pending()  # whatever is there of these, the next commit replaces or a deletion removes
+        pending = await self._pending(
+            index
+        )  # whatever is there of these, the next commit replaces or a deletion removes
         for document_id in sorted((expected.keys() | found.ids_by_document.keys()) - pending):
             wanted, there = expected.get(document_id, set()), set(found.ids_by_document.get(document_id, []))
             if wanted != there:
@@ -101,16 +105,20 @@ class IndexChecks:
         await self._vectors.drop_table(name)
         return "removed"
 
-    async def _indexes(self, *, every: bool = False) -> Sequence[SearchIndex]:
-        query = select(SearchIndex)
-        if not every:
-            active = select(Collection.active_index_id).where(col(Collection.deleted_at).is_(None))
-            query = query.where(col(SearchIndex.id).in_(active))
+    async def _indexes(self) -> Sequence[SearchIndex]:
+        """Those of living collections; what a deletion is at is the deletion's."""
+        living = select(Collection.id).where(col(Collection.deleted_at).is_(None))
+        query = select(SearchIndex).where(col(SearchIndex.collection_id).in_(living), SearchIndex.state != "deleting")
         async with self._database.read() as session:
             return (await session.exec(query)).all()
 
-    async def _pending(self) -> set[str]:
-        query = select(Document.id).where(col(Document.status).in_((*PENDING_STATUSES, "deleting")))
+    async def _pending(self, index: SearchIndex) -> set[str]:
+        """Documents whose rows may be there or not: not ready, or not entered, except in the active index."""
+        unsettled = col(Document.status).in_((*PENDING_STATUSES, "deleting"))
+        entered = select(IndexEntry.document_id).where(IndexEntry.index_id == index.id)
+        query = select(Document.id).where(
+            or_(unsettled, col(Document.id).not_in(entered)) if index.state != "active" else unsettled
+        )
         async with self._database.read() as session:
             return set((await session.exec(query)).all())
 
@@ -118,7 +126,8 @@ class IndexChecks:
         query = (
             select(Chunk.document_id, Chunk.id)
             .join(Document, col(Document.id) == col(Chunk.document_id))
-            .where(Chunk.index_id == index.id, Document.status == "ready")
+            .join(IndexEntry, col(IndexEntry.document_id) == col(Chunk.document_id))
+            .where(Chunk.index_id == index.id, IndexEntry.index_id == index.id, Document.status == "ready")
         )
         expected: dict[str, set[str]] = {}
         async with self._database.read() as session:

@@ -4,14 +4,23 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from sqlalchemy import tuple_
+from sqlalchemy import delete, exists, not_, tuple_
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.doctor.schemas import Finding
 from perplex_mono.errors import DataCorrupt
+from perplex_mono.ingestion.indexing import ChunkStore
 from perplex_mono.ingestion.page_store import decode_page
-from perplex_mono.library.models import Chunk, Collection, Document, SearchIndex, StoredEmbedding, StoredPage
+from perplex_mono.library.models import (
+    Chunk,
+    Collection,
+    Document,
+    IndexEntry,
+    SearchIndex,
+    StoredEmbedding,
+    StoredPage,
+)
 from perplex_mono.library.repository import PENDING_STATUSES
 from perplex_mono.library.service import requeue
 from perplex_mono.operations.ledger import Ledger
@@ -102,7 +111,7 @@ class RecordChecks:
         return findings
 
     async def incomplete_chunks(self) -> list[Finding]:
-        """Ready documents whose chunks or vectors are not all there."""
+        """Ready documents whose chunks or vectors are not all there, in any index that is searched or kept."""
         vectors = (
             select(func.count())
             .select_from(Chunk)
@@ -115,23 +124,39 @@ class RecordChecks:
             .scalar_subquery()
         )
         query = (
-            select(Document, vectors)
-            .join(Collection, col(Collection.id) == col(Document.collection_id))
-            .join(SearchIndex, col(SearchIndex.id) == col(Collection.active_index_id))
-            .where(Document.status == "ready")
+            select(Document, IndexEntry.chunk_count, vectors)
+            .join(IndexEntry, col(IndexEntry.document_id) == col(Document.id))
+            .join(SearchIndex, col(SearchIndex.id) == col(IndexEntry.index_id))
+            .where(Document.status == "ready", SearchIndex.state != "deleting")
         )
         async with self._database.read() as session:
             rows = (await session.exec(query)).all()
         return [
-            Finding(
-                "chunks",
-                f"document '{document.name}' ({document.id})",
-                f"{found} of its {document.chunk_count} chunks are stored with their vector",
-                partial(self._ingest_again, document.id) if self._blobs.exists(document.sha256) else None,
-            )
-            for document, found in rows
-            if found != document.chunk_count
+            self._to_ingest_again(document, f"{found} of its {wanted} chunks are stored with their vector")
+            for document, wanted, found in rows
+            if found != wanted
         ]
+
+    async def unindexed_documents(self) -> list[Finding]:
+        """Ready documents that the active index of their collection does not hold, though nothing is catching up."""
+        entered = exists().where(
+            col(IndexEntry.document_id) == col(Document.id), col(IndexEntry.index_id) == col(Collection.active_index_id)
+        )
+        query = (
+            select(Document)
+            .join(Collection, col(Collection.id) == col(Document.collection_id))
+            .where(Document.status == "ready", col(Collection.fallback_index_id).is_(None), not_(entered))
+        )
+        async with self._database.read() as session:
+            documents = (await session.exec(query)).all()
+        return [
+            self._to_ingest_again(document, "it is ready, but its collection's index does not hold it")
+            for document in documents
+        ]
+
+    def _to_ingest_again(self, document: Document, problem: str) -> Finding:
+        mend = partial(self._ingest_again, document.id) if self._blobs.exists(document.sha256) else None
+        return Finding("chunks", f"document '{document.name}' ({document.id})", problem, mend)
 
     async def _ingest_again(self, document_id: str) -> str:
         async with self._database.write() as session:
@@ -149,6 +174,8 @@ class RecordChecks:
             unit="pages",
         )
         requeue(document, operation.id)
+        await session.exec(delete(IndexEntry).where(col(IndexEntry.document_id) == document_id))
+        await ChunkStore.clear(session, document_id)
 
     async def _read_again(self, sha256: str, number: int) -> str:
         async with self._database.write() as session:

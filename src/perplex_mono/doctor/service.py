@@ -97,6 +97,7 @@ async def open_doctor(settings: Settings) -> AsyncIterator[Doctor]:
                 ("originals: no file belongs to nobody", originals.unreferenced),
                 ("pages: every stored page can be read", records.broken_pages),
                 ("chunks: every ready document has all of them", records.incomplete_chunks),
+                ("chunks: every ready document is in its collection's index", records.unindexed_documents),
                 ("index: every table opened as it was left", index.moved_aside),
                 ("index: exactly the chunks of ready documents, once each", index.differing),
                 ("index: no table belongs to nobody", index.unreferenced),

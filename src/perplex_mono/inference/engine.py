@@ -31,7 +31,8 @@ class TorchEmbedder:
     `load` returns the loaded weights and runs on a model thread. Documents are computed by up to four workers, which
     share `threads` and `max_batch_tokens`, or `small_batch_tokens` while questions came within
     `queries_recent_seconds`, always so that `memory_reserve_bytes` stay free. Past `max_queued_queries` questions are
-    refused; past `max_queued_texts` document callers wait. `idle_unload_seconds` 0 keeps the model for ever.
+    refused; past `max_queued_texts` document callers wait. `idle_unload_seconds` 0 keeps the model for ever. Engines
+    that share a `priority` stand aside for each other's questions.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class TorchEmbedder:
         ingestion_niceness: int = 19,
         retry_seconds: float = 1.0,
         available_memory: Callable[[], int] = available_memory_bytes,
+        priority: QueryPriority | None = None,
     ) -> None:
         self.model_key = files.model_key
         self.dimension = files.dimension
@@ -62,7 +64,7 @@ class TorchEmbedder:
         self._available_memory = available_memory
         self._changed = threading.Condition()
         self._slot = ModelSlot(load, self._changed, min_delay_seconds=retry_seconds)
-        self._priority = QueryPriority(recent_seconds=queries_recent_seconds)
+        self._priority = priority or QueryPriority(recent_seconds=queries_recent_seconds)
         self._cache = QueryCache(query_cache_entries)
         self._slots = TextSlots(max_queued_texts)
         threads = threads or usable_cores()

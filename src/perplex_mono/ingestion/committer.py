@@ -3,15 +3,17 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from loguru import logger
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from perplex_mono.errors import PerplexError, StaleLease, Unavailable
+from perplex_mono.errors import NotFound, PerplexError, StaleLease, Unavailable
 from perplex_mono.ingestion.indexing import load_chunks
-from perplex_mono.library.models import Document, SearchIndex
+from perplex_mono.library.index_repository import IndexRepository
+from perplex_mono.library.models import Collection, Document, SearchIndex
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.models import Operation
 from perplex_mono.storage.database import Database
@@ -24,11 +26,16 @@ from perplex_mono.telemetry.traces import span
 MAX_GROUP_CHUNKS = 8_000
 MAINTAIN_EVERY_COMMITS = 10
 MAINTAIN_IDLE_SECONDS = 2.0
+LEFTOVERS_AT_ONCE = 500
+
+
+class IndexSwitched(PerplexError):
+    """The collection got another active index while the document was ingested: it belongs into that one."""
 
 
 @dataclass(eq=False)
 class PreparedDocument:
-    """A document whose chunks and vectors are all in SQLite."""
+    """A document whose chunks and vectors are all in SQLite; `is_ready` when it only enters a further index."""
 
     claim: Claim
     document_id: str
@@ -36,6 +43,7 @@ class PreparedDocument:
     index: SearchIndex
     page_count: int
     chunk_count: int
+    is_ready: bool = False
     # done early when the waiting task was cancelled; the commit goes on for the others of its group
     committed: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -66,12 +74,16 @@ class IndexCommitter:
         self.in_flight = 0
 
     async def commit(self, prepared: PreparedDocument) -> None:
-        """Return when the document is searchable and marked ready. Raises `StaleLease` when it is no longer ours."""
+        """Return when the document is searchable and marked ready.
+
+        Raises `StaleLease` when it is no longer ours, `IndexSwitched` when its index is no longer the active one.
+        """
         await self._queue.put(prepared)
         await prepared.committed
 
     async def run(self) -> None:
         """Commit groups until cancelled; idle moments go to the upkeep of the tables."""
+        await self._take_back_leftovers()
         while True:
             try:
                 async with asyncio.timeout(MAINTAIN_IDLE_SECONDS if self._touched else None):
@@ -89,6 +101,24 @@ class IndexCommitter:
                 self._settle(group, StaleLease("The server is shutting down."))
             if self._commits_since_maintenance >= MAINTAIN_EVERY_COMMITS:
                 await self._maintain(idle=False)
+
+    async def _take_back_leftovers(self) -> None:
+        """Remove vectors of documents that gave up after a crash between their commit and their being ready."""
+        query = (
+            select(SearchIndex.table_name, Document.id)
+            .join(Document, col(Document.collection_id) == col(SearchIndex.collection_id))
+            .where(col(Document.status).in_(("failed", "cancelled")), SearchIndex.state != "deleting")
+        )
+        async with self._database.read() as session:
+            rows = (await session.exec(query)).all()
+        by_table: dict[str, list[str]] = defaultdict(list)
+        for table, document_id in rows:
+            by_table[table].append(document_id)
+        vectors = await self._vectors.wait()
+        for table, document_ids in by_table.items():
+            for start in range(0, len(document_ids), LEFTOVERS_AT_ONCE):
+                with suppress(NotFound):
+                    await vectors.delete_documents(table, document_ids[start : start + LEFTOVERS_AT_ONCE])
 
     @staticmethod
     def _settle(group: Sequence[PreparedDocument], error: PerplexError) -> None:
@@ -145,40 +175,25 @@ class IndexCommitter:
     async def _mark_ready(self, vectors: VectorStore, table: str, group: Sequence[PreparedDocument]) -> None:
         """Say in one transaction that the documents of one claim are ready; take back those no longer ours."""
         failpoint("before_ready")
-        ready: list[PreparedDocument] = []
+        judged: dict[PreparedDocument, PerplexError | None] = {}
         try:
             async with self._ledger.fenced(group[0].claim) as (session, operation):
-                ready = await self._own(session, operation, group)
-                await self._ledger.emit_all(session, operation, "document_done", [_done(each) for each in ready])
-                if ready:
+                judged = await _judge(session, operation, group)
+                done = [prepared for prepared, refusal in judged.items() if refusal is None]
+                await self._ledger.emit_all(session, operation, "document_done", [_done(each) for each in done])
+                if done:
                     self._ledger.mark_checkpoint(operation)
         except StaleLease:
-            ready = []
-        for prepared in ready:
-            if not prepared.committed.done():
+            taken_back = StaleLease("The operation was stopped while its documents were indexed.")
+            judged = dict.fromkeys(group, taken_back)
+        refused = {prepared: refusal for prepared, refusal in judged.items() if refusal is not None}
+        if refused:
+            await vectors.delete_documents(table, [prepared.document_id for prepared in refused])
+        for prepared in judged:
+            if prepared in refused:
+                self._settle([prepared], refused[prepared])
+            elif not prepared.committed.done():
                 prepared.committed.set_result(None)
-        stale = [prepared for prepared in group if prepared not in ready]
-        if stale:
-            await vectors.delete_documents(table, [prepared.document_id for prepared in stale])
-            self._settle(stale, StaleLease("The document was deleted or taken back while it was indexed."))
-
-    @staticmethod
-    async def _own(
-        session: AsyncSession, operation: Operation, group: Sequence[PreparedDocument]
-    ) -> list[PreparedDocument]:
-        """Set those documents ready that are still this operation's; returns them."""
-        query = select(Document).where(
-            col(Document.id).in_([prepared.document_id for prepared in group]),
-            Document.operation_id == operation.id,
-            Document.status == "processing",
-        )
-        rows = {row.id: row for row in (await session.exec(query)).all()}
-        own = [prepared for prepared in group if prepared.document_id in rows]
-        for prepared in own:
-            row = rows[prepared.document_id]
-            row.status, row.updated_at = "ready", utc_now()
-            row.page_count, row.chunk_count = prepared.page_count, prepared.chunk_count
-        return own
 
     async def _maintain(self, *, idle: bool) -> None:
         """Upkeep of the tables written to; under load only what searches suffer from."""
@@ -190,6 +205,49 @@ class IndexCommitter:
                 logger.exception("index.maintenance_failed", table=table)
         if idle:
             self._touched.clear()
+
+
+async def _judge(
+    session: AsyncSession, operation: Operation, group: Sequence[PreparedDocument]
+) -> dict[PreparedDocument, PerplexError | None]:
+    """Enter those documents into their index that are still what they were; for the others, why not."""
+    query = (
+        select(Document, Collection.active_index_id)
+        .join(Collection, col(Collection.id) == col(Document.collection_id))
+        .where(col(Document.id).in_([prepared.document_id for prepared in group]))
+    )
+    rows = {document.id: (document, active) for document, active in (await session.exec(query)).all()}
+    judged: dict[PreparedDocument, PerplexError | None] = {}
+    entries: list[dict[str, object]] = []
+    for prepared in group:
+        row, active_index_id = rows.get(prepared.document_id, (None, None))
+        if row is None or not _is_ours(prepared, row, operation):
+            judged[prepared] = StaleLease("The document was deleted or taken back while it was indexed.")
+        elif not prepared.is_ready and active_index_id != prepared.index.id:
+            judged[prepared] = IndexSwitched("The collection got another active index meanwhile.")
+        else:
+            judged[prepared] = None
+            entries.append(_entry(prepared))
+            if not prepared.is_ready:
+                row.status, row.updated_at = "ready", utc_now()
+                row.page_count, row.chunk_count = prepared.page_count, prepared.chunk_count
+    await session.flush()
+    await IndexRepository(session).enter(entries)
+    return judged
+
+
+def _is_ours(prepared: PreparedDocument, row: Document, operation: Operation) -> bool:
+    if prepared.is_ready:
+        return row.status == "ready"
+    return row.status == "processing" and row.operation_id == operation.id
+
+
+def _entry(prepared: PreparedDocument) -> dict[str, object]:
+    return {
+        "index_id": prepared.index.id,
+        "document_id": prepared.document_id,
+        "chunk_count": prepared.chunk_count,
+    }
 
 
 def _done(prepared: PreparedDocument) -> dict[str, object]:

@@ -14,7 +14,7 @@ from perplex_mono.ingestion.indexing import ChunkStore
 from perplex_mono.ingestion.page_store import PageStore
 from perplex_mono.ingestion.pages import Page
 from perplex_mono.ingestion.readers.contract import Opened
-from perplex_mono.library.models import Document, SearchIndex
+from perplex_mono.library.models import Document
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.models import Operation
 from perplex_mono.storage.database import after_commit
@@ -45,7 +45,7 @@ class DocumentStates:
         self._ledger = ledger
         self._max_attempts = max_attempts
 
-    async def begin(self, claim: Claim, document: Document, index: SearchIndex) -> None:
+    async def begin(self, claim: Claim, document: Document) -> None:
         """Start an attempt, with a clean slate of chunks.
 
         A document in flight at `max_attempts` crashes of the server without a page in between is to blame: it fails,
@@ -57,7 +57,7 @@ class DocumentStates:
             if attempts >= self._max_attempts:
                 self._ledger.mark_checkpoint(operation)
             if row.status == "processing":
-                await ChunkStore.clear(session, document.id, index.id)
+                await ChunkStore.clear(session, document.id)
             row.status, row.updated_at = "processing", utc_now()
             await self._ledger.emit(
                 session, operation, "document_started", {"document_id": document.id, "name": document.name}

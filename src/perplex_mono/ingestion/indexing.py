@@ -16,7 +16,7 @@ from perplex_mono.ingestion.boxes import boxes_for
 from perplex_mono.ingestion.chunking import Chunk as ChunkText
 from perplex_mono.ingestion.chunking import Outline, Splitter
 from perplex_mono.ingestion.pages import Page
-from perplex_mono.library.models import Chunk, SearchIndex, StoredEmbedding
+from perplex_mono.library.models import Chunk, IndexEntry, SearchIndex, StoredEmbedding
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import derived_id
 from perplex_mono.storage.vector_types import ChunkBatch
@@ -84,20 +84,19 @@ async def load_chunks(database: Database, document_id: str, index: SearchIndex) 
 class ChunkStore:
     """Chunks and embeddings in SQLite."""
 
-    def __init__(self, database: Database, embedder: Embedder) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._embedder = embedder
 
-    async def embed(self, cut_pages: Sequence[CutPage]) -> dict[str, NDArray[np.float16]]:
-        """Vectors that the chunks of these pages need and that are not stored yet, by input hash.
+    async def embed(self, embedder: Embedder, cut_pages: Sequence[CutPage]) -> dict[str, NDArray[np.float16]]:
+        """Vectors of this model that the chunks of these pages need and that are not stored yet, by input hash.
 
         As many vectors as texts come back, or this raises what the engine raises.
         """
         inputs = {chunk.input_hash: chunk.input_text for page in cut_pages for chunk in page.chunks}
-        missing = await self._missing(list(inputs))
+        missing = await self._missing(embedder.model_key, list(inputs))
         if not missing:
             return {}
-        vectors = await self._embedder.embed_documents([inputs[key] for key in missing])
+        vectors = await embedder.embed_documents([inputs[key] for key in missing])
         return {key: vector.astype(VECTOR_DTYPE) for key, vector in zip(missing, vectors, strict=True)}
 
     async def add(
@@ -117,23 +116,25 @@ class ChunkStore:
                 rows.append(_chunk_row(document_id, index.id, ordinal, chunk, boxes))
         await _insert(session, insert(Chunk).on_conflict_do_nothing(), rows)
         embeddings: list[dict[str, object]] = [
-            {"model_key": self._embedder.model_key, "input_hash": key, "vector": vector.tobytes()}
+            {"model_key": index.model_key, "input_hash": key, "vector": vector.tobytes()}
             for key, vector in vectors.items()
         ]
         await _insert(session, insert(StoredEmbedding).on_conflict_do_nothing(), embeddings)
         return len(rows)
 
     @staticmethod
-    async def clear(session: AsyncSession, document_id: str, index_id: str) -> None:
-        """Remove the document's chunks of one index, in the caller's transaction."""
-        await session.exec(delete(Chunk).where(col(Chunk.document_id) == document_id, col(Chunk.index_id) == index_id))
+    async def clear(session: AsyncSession, document_id: str) -> None:
+        """Remove the chunks that an unfinished attempt left, those no index holds, in the caller's transaction."""
+        held = select(IndexEntry.index_id).where(IndexEntry.document_id == document_id)
+        left = (col(Chunk.document_id) == document_id) & col(Chunk.index_id).not_in(held)
+        await session.exec(delete(Chunk).where(left))
 
-    async def _missing(self, hashes: Sequence[str]) -> list[str]:
+    async def _missing(self, model_key: str, hashes: Sequence[str]) -> list[str]:
         known: set[str] = set()
         async with self._database.read() as session:
             for start in range(0, len(hashes), ROWS_A_STATEMENT):
                 query = select(StoredEmbedding.input_hash).where(
-                    StoredEmbedding.model_key == self._embedder.model_key,
+                    StoredEmbedding.model_key == model_key,
                     col(StoredEmbedding.input_hash).in_(hashes[start : start + ROWS_A_STATEMENT]),
                 )
                 known.update((await session.exec(query)).all())

@@ -8,14 +8,13 @@ from loguru import logger
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from perplex_mono.errors import Conflict, DocumentFailure, PerplexError, StaleLease, StorageFull, Unavailable
-from perplex_mono.inference.tokenizer import TokenCounter
-from perplex_mono.ingestion.chunking import Splitter, make_splitter
-from perplex_mono.ingestion.committer import IndexCommitter
+from perplex_mono.errors import DocumentFailure, PerplexError, StaleLease, StorageFull, Unavailable
+from perplex_mono.ingestion.committer import IndexCommitter, IndexSwitched
 from perplex_mono.ingestion.document_states import DocumentStates
 from perplex_mono.ingestion.pipeline import IngestPipeline, Work
-from perplex_mono.library.models import Collection, Document, SearchIndex
-from perplex_mono.library.repository import CollectionRepository, DocumentRepository
+from perplex_mono.ingestion.targets import IndexTargets
+from perplex_mono.library.models import Document
+from perplex_mono.library.repository import DocumentRepository
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.progress import DocumentProgress, ProgressMeter
 from perplex_mono.storage.database import Database
@@ -23,10 +22,6 @@ from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
 
 BATCH_DOCUMENTS = 100
 LARGE_BYTES = 4 * 1024 * 1024
-OTHER_MODEL = (
-    "The collection was indexed with another embedding model than the one that is set now (embedding.model)."
-    " Set it back, or upload into a new collection."
-)
 
 
 class IngestHandler:
@@ -39,9 +34,8 @@ class IngestHandler:
         states: DocumentStates,
         pipeline: IngestPipeline,
         committer: IndexCommitter,
-        tokens: TokenCounter,
+        targets: IndexTargets,
         *,
-        model_key: str,
         concurrent_documents: int,
     ) -> None:
         self._database = database
@@ -49,8 +43,7 @@ class IngestHandler:
         self._states = states
         self._pipeline = pipeline
         self._committer = committer
-        self._tokens = tokens
-        self._model_key = model_key
+        self._targets = targets
         self._places = asyncio.Semaphore(concurrent_documents)
         self._large_places = asyncio.Semaphore(max(1, concurrent_documents // 2))
 
@@ -64,12 +57,8 @@ class IngestHandler:
             raise
 
     async def _run(self, claim: Claim) -> None:
-        index = await self._active_index(claim)
-        if index is None:
+        if await self._targets.active(claim.collection_id) is None:
             await self._ledger.complete(claim, summary={"reason": "the collection was deleted"})
-            return
-        if index.model_key != self._model_key:
-            await self._ledger.fail(claim, Conflict(OTHER_MODEL), permanent=True)
             return
         async with self._database.read() as session:
             meter = await self._meter(session, claim)
@@ -79,7 +68,7 @@ class IngestHandler:
                 async with asyncio.TaskGroup() as group:
                     for document in documents:
                         place = await self._take_place(document)
-                        task = group.create_task(self._ingest(claim, document, index, meter, place))
+                        task = group.create_task(self._ingest(claim, document, meter, place))
                         task.add_done_callback(place.leave)
         except ExceptionGroup as errors:
             raise _first(errors) from errors
@@ -97,13 +86,14 @@ class IngestHandler:
         await place.take()
         return place
 
-    async def _ingest(
-        self, claim: Claim, document: Document, index: SearchIndex, meter: ProgressMeter, place: "_Place"
-    ) -> None:
+    async def _ingest(self, claim: Claim, document: Document, meter: ProgressMeter, place: "_Place") -> None:
         progress = DocumentProgress(meter, document.id, document.name)
         self._committer.in_flight += 1
         try:
-            await self._ingest_or_fail(Work(claim, document, index, self._splitter(index), progress, place.leave))
+            while (target := await self._targets.active(claim.collection_id)) is not None:
+                with suppress(IndexSwitched):
+                    await self._ingest_or_fail(Work(claim, document, target, progress, place.leave))
+                    break
         except StaleLease:
             if not await self._was_taken_back(claim, document):
                 raise
@@ -145,19 +135,9 @@ class IngestHandler:
         async with self._database.read() as session:
             return list(await DocumentRepository(session).list_pending(claim.operation_id, BATCH_DOCUMENTS))
 
-    async def _active_index(self, claim: Claim) -> SearchIndex | None:
-        async with self._database.read() as session:
-            collection = await session.get(Collection, claim.collection_id)
-            if collection is None or collection.deleted_at is not None:
-                return None
-            return await CollectionRepository(session).get_index(collection.active_index_id)
-
     async def _meter(self, session: AsyncSession, claim: Claim) -> ProgressMeter:
         settled, total = await DocumentRepository(session).count_pages(claim.operation_id)
         return ProgressMeter(partial(self._ledger.record_progress, claim), unit="pages", done=settled, total=total)
-
-    def _splitter(self, index: SearchIndex) -> Splitter:
-        return make_splitter(index.chunk_strategy, index.chunk_max_tokens, index.chunk_overlap_tokens, self._tokens)
 
 
 class _Place:

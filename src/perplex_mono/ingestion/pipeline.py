@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 
 from perplex_mono.errors import DocumentFailure
 from perplex_mono.ingestion.attachments import AttachmentKeeper
-from perplex_mono.ingestion.chunking import Outline, Splitter
+from perplex_mono.ingestion.chunking import Outline
 from perplex_mono.ingestion.committer import IndexCommitter, PreparedDocument
 from perplex_mono.ingestion.document_states import DocumentStates, Reading
 from perplex_mono.ingestion.indexing import ChunkStore, CutPage, cut
 from perplex_mono.ingestion.page_reading import PageReader
 from perplex_mono.ingestion.pages import Attachment, Page
 from perplex_mono.ingestion.readers.contract import Opened
-from perplex_mono.library.models import Document, SearchIndex
+from perplex_mono.ingestion.targets import IndexTarget
+from perplex_mono.library.models import Document
 from perplex_mono.operations.ledger import Claim
 from perplex_mono.operations.progress import DocumentProgress
 from perplex_mono.telemetry.traces import span
@@ -30,8 +31,7 @@ class Work:
 
     claim: Claim
     document: Document
-    index: SearchIndex
-    splitter: Splitter
+    target: IndexTarget
     progress: DocumentProgress
     leave_place: Callable[[], None]
     reading: Reading = field(default_factory=Reading)
@@ -60,7 +60,7 @@ class IngestPipeline:
         Raises `DocumentFailure` when it cannot be, `StaleLease` when the work went to someone else.
         """
         with span("ingest.document", document_id=work.document.id, bytes=work.document.size_bytes):
-            await self._states.begin(work.claim, work.document, work.index)
+            await self._states.begin(work.claim, work.document)
             pages, chunks = 0, 0
             outline: Outline = ()
             async with aclosing(self._read_ahead(work)) as batches:
@@ -134,19 +134,21 @@ class IngestPipeline:
 
     async def _cut(self, work: Work, pages: Sequence[Page], outline: Outline) -> tuple[list[CutPage], Outline]:
         with span("ingest.cut", pages=len(pages)):
-            return await cut(work.splitter, pages, outline)
+            return await cut(work.target.splitter, pages, outline)
 
     async def _embed(self, work: Work, cut_pages: Sequence[CutPage], first_ordinal: int) -> int:
         with span("ingest.embed", chunks=sum(len(page.chunks) for page in cut_pages)):
-            vectors = await self._chunks.embed(cut_pages)
+            vectors = await self._chunks.embed(work.target.embedder, cut_pages)
             pages = [cut.page for cut in cut_pages]
             async with self._states.page_step(work.claim, work.document, pages, work.reading) as session:
-                count = await self._chunks.add(session, work.document.id, work.index, cut_pages, first_ordinal, vectors)
+                count = await self._chunks.add(
+                    session, work.document.id, work.target.index, cut_pages, first_ordinal, vectors
+                )
         work.progress.advance(len(cut_pages), cut_pages[-1].page.number)
         return count
 
     async def _commit(self, work: Work, pages: int, chunks: int) -> None:
         with span("ingest.commit", chunks=chunks):
             await self._committer.commit(
-                PreparedDocument(work.claim, work.document.id, work.document.name, work.index, pages, chunks)
+                PreparedDocument(work.claim, work.document.id, work.document.name, work.target.index, pages, chunks)
             )

@@ -6,8 +6,9 @@ from sqlalchemy import delete
 from sqlmodel import col, select
 
 from perplex_mono.errors import NotFound
-from perplex_mono.library.models import Chunk, Collection, Document, SearchIndex
-from perplex_mono.library.repository import CollectionRepository, DocumentRepository
+from perplex_mono.library.index_repository import IndexRepository
+from perplex_mono.library.models import Collection, Document, SearchIndex
+from perplex_mono.library.repository import DocumentRepository
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
@@ -28,8 +29,17 @@ class DeleteHandler:
         self._vectors = vectors
 
     async def run(self, claim: Claim) -> None:
-        """Purge one document with its attachments, or a whole collection."""
+        """Purge an index, one document with its attachments, or a whole collection."""
         vectors = await self._vectors.wait()
+        if "index_id" in claim.params:
+            await self._remove_index(claim, vectors, str(claim.params["index_id"]))
+        else:
+            await self._remove_documents(claim, vectors)
+        async with self._ledger.fenced(claim) as (session, _):
+            await DocumentRepository(session).purge_embeddings()
+        await self._ledger.complete(claim)
+
+    async def _remove_documents(self, claim: Claim, vectors: VectorStore) -> None:
         document_id = claim.params.get("document_id")
         while documents := await self._hidden(claim, document_id):
             for index in await self._indexes(claim):
@@ -41,9 +51,6 @@ class DeleteHandler:
             await self._purge(claim, documents)
         if document_id is None:
             await self._remove_collection(claim, vectors)
-        async with self._ledger.fenced(claim) as (session, _):
-            await DocumentRepository(session).purge_embeddings()
-        await self._ledger.complete(claim)
 
     async def _hidden(self, claim: Claim, document_id: str | None) -> Sequence[Document]:
         """A document with its attachments, or the next few of the collection; parents come before their children."""
@@ -60,7 +67,7 @@ class DeleteHandler:
 
     async def _indexes(self, claim: Claim) -> Sequence[SearchIndex]:
         async with self._database.read() as session:
-            return await CollectionRepository(session).list_indexes(claim.collection_id)
+            return await IndexRepository(session).list_indexes(claim.collection_id)
 
     async def _purge(self, claim: Claim, documents: Sequence[Document]) -> None:
         """Rows, and the bytes nothing refers to any more; no upload can slip in between, it needs the same writer."""
@@ -72,9 +79,15 @@ class DeleteHandler:
 
     async def _remove_collection(self, claim: Claim, vectors: VectorStore) -> None:
         for index in await self._indexes(claim):
-            await vectors.drop_table(index.table_name)
+            await self._remove_index(claim, vectors, index.id)
         async with self._ledger.fenced(claim) as (session, _):
-            ids = select(SearchIndex.id).where(SearchIndex.collection_id == claim.collection_id)
-            await session.exec(delete(Chunk).where(col(Chunk.index_id).in_(ids)))
-            await session.exec(delete(SearchIndex).where(col(SearchIndex.collection_id) == claim.collection_id))
             await session.exec(delete(Collection).where(col(Collection.id) == claim.collection_id))
+
+    async def _remove_index(self, claim: Claim, vectors: VectorStore, index_id: str) -> None:
+        async with self._database.read() as session:
+            index = await IndexRepository(session).find(index_id)
+        if index is None:
+            return
+        await vectors.drop_table(index.table_name)
+        async with self._ledger.fenced(claim) as (session, _):
+            await IndexRepository(session).purge(index.id)

@@ -13,10 +13,14 @@ DEFAULT_COLLECTION_NAME = "default"
 MAX_ATTACHMENT_DEPTH = 2
 
 DocumentStatus = Literal["received", "processing", "ready", "failed", "cancelled", "deleting"]
+IndexState = Literal["building", "active", "retired", "deleting"]
 
 
 class Collection(SQLModel, table=True):
-    """A named set of documents that is searched together."""
+    """A named set of documents that is searched together, in its active index.
+
+    While an index that was put aside and is active again still lacks documents, these are found in the fallback index.
+    """
 
     __tablename__ = "collections"
     __table_args__ = (
@@ -28,6 +32,7 @@ class Collection(SQLModel, table=True):
     name: str
     description: str = ""
     active_index_id: str
+    fallback_index_id: str | None = None
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -42,6 +47,7 @@ class SearchIndex(SQLModel, table=True):
     id: str = Field(default_factory=new_id, primary_key=True)
     collection_id: str
     owner_id: str
+    model: str = Field(sa_column_kwargs={"server_default": "bundled"})
     model_key: str
     dimension: int
     chunk_strategy: str
@@ -49,7 +55,20 @@ class SearchIndex(SQLModel, table=True):
     chunk_overlap_tokens: int
     table_name: str
     state: str = "active"
+    operation_id: str | None = None
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    retired_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class IndexEntry(SQLModel, table=True):
+    """A document that an index holds, whole and on disk."""
+
+    __tablename__ = "index_entries"
+    __table_args__ = (Index("ix_index_entries_document", "document_id"), {"sqlite_with_rowid": False})
+
+    index_id: str = Field(primary_key=True, foreign_key="indexes.id")
+    document_id: str = Field(primary_key=True, foreign_key="documents.id")
+    chunk_count: int
 
 
 class Document(SQLModel, table=True):

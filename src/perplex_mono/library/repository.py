@@ -14,15 +14,22 @@ from perplex_mono.library.models import (
     Chunk,
     Collection,
     Document,
-    SearchIndex,
+    IndexEntry,
     StoredPage,
 )
+from perplex_mono.operations.models import FINAL_STATES, Operation
 
 PENDING_STATUSES = ("received", "processing")
+PURGE_EMBEDDINGS = """
+DELETE FROM embeddings WHERE NOT EXISTS (
+    SELECT 1 FROM chunks JOIN indexes ON indexes.id = chunks.index_id
+    WHERE chunks.input_hash = embeddings.input_hash AND indexes.model_key = embeddings.model_key
+)
+"""
 
 
 class CollectionRepository:
-    """Collections and their indexes, in one session."""
+    """Collections in one session."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -58,26 +65,6 @@ class CollectionRepository:
             .group_by(col(Document.collection_id))
         )
         return dict((await self._session.exec(query)).all())
-
-    async def get_index(self, index_id: str) -> SearchIndex:
-        """The index row. Raises `NotFound`."""
-        index = await self._session.get(SearchIndex, index_id)
-        if index is None:
-            raise NotFound("index", index_id)
-        return index
-
-    async def active_indexes(self, collections: Items[Collection]) -> Mapping[str, SearchIndex]:
-        """The index that each collection is searched by, by the collection's id."""
-        wanted = [collection.active_index_id for collection in collections]
-        query = select(SearchIndex).where(col(SearchIndex.id).in_(wanted))
-        return {index.collection_id: index for index in (await self._session.exec(query)).all()}
-
-    async def list_indexes(self, collection_id: str | None = None) -> Sequence[SearchIndex]:
-        """The indexes of one collection, or all."""
-        query = select(SearchIndex)
-        if collection_id is not None:
-            query = query.where(SearchIndex.collection_id == collection_id)
-        return (await self._session.exec(query)).all()
 
 
 class DocumentRepository:
@@ -234,6 +221,7 @@ class DocumentRepository:
         ids = [document.id for document in documents]
         hashes = {document.sha256 for document in documents}
         await self._session.exec(delete(Chunk).where(col(Chunk.document_id).in_(ids)))
+        await self._session.exec(delete(IndexEntry).where(col(IndexEntry.document_id).in_(ids)))
         for document in reversed(documents):
             await self._session.delete(document)
             await self._session.flush()
@@ -243,11 +231,12 @@ class DocumentRepository:
         return sorted(unreferenced)
 
     async def purge_embeddings(self) -> None:
-        """Remove embeddings that no chunk uses, unless documents are being ingested: theirs may have no chunk yet."""
-        if await self.count_pending():
+        """Remove embeddings that no chunk uses, unless documents are being indexed: theirs may have no chunk yet."""
+        reindexing = (col(Operation.kind) == "reindex") & col(Operation.state).not_in(FINAL_STATES)
+        if await self.count_pending() or (await self._session.exec(select(func.count()).where(reindexing))).one():
             return
         connection = await self._session.connection()
-        await connection.execute(text("DELETE FROM embeddings WHERE input_hash NOT IN (SELECT input_hash FROM chunks)"))
+        await connection.execute(text(PURGE_EMBEDDINGS))
 
 
 def _has_tag(tag: str) -> ColumnElement[bool]:

@@ -30,6 +30,8 @@ PAST: Final[Mapping[Action, str]] = {
 }
 # A deletion was promised to whoever asked for it: it is never held up, only tried again.
 ONLY_RETRIED: Final = frozenset({"delete"})
+# What these had built is gone with their cancellation: another one is begun instead.
+GONE_WHEN_CANCELLED: Final = frozenset({"reindex"})
 
 
 class OperationService:
@@ -100,6 +102,8 @@ def allowed_actions(operation: Operation) -> tuple[Action, ...]:
     actions: tuple[Action, ...] = ALLOWED[operation.state]  # type: ignore[index]  # the column is a plain string
     if operation.state == "completed" and operation.failed_count:
         actions = ("retry",)
+    if operation.state == "cancelled" and operation.kind in GONE_WHEN_CANCELLED:
+        actions = ()
     return tuple(action for action in actions if action == "retry" or operation.kind not in ONLY_RETRIED)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from perplex_mono.errors import InvalidInput, NotFound, Unavailable
-from perplex_mono.inference.embedder import Embedder
-from perplex_mono.library.models import DEFAULT_COLLECTION_NAME, Chunk, Document, SearchIndex
-from perplex_mono.library.repository import CollectionRepository, DocumentRepository
+from perplex_mono.inference.models import EmbeddingModels
+from perplex_mono.library.models import Chunk, Document
+from perplex_mono.library.repository import DocumentRepository
 from perplex_mono.search.cache import SearchCache
 from perplex_mono.search.fusion import fuse, ranks_of
 from perplex_mono.search.highlights import find_highlights, query_terms
@@ -26,6 +26,7 @@ from perplex_mono.search.schemas import (
     SearchRequest,
     SearchResponse,
 )
+from perplex_mono.search.targets import SearchTargets, Target
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import VectorHit, VectorStore
@@ -47,15 +48,6 @@ class SearchOptions:
     max_limit: int
     timeout_seconds: float
     cache_size: int
-
-
-@dataclass(frozen=True)
-class _Target:
-    """One collection to search: its active index, and the documents allowed (None: all)."""
-
-    collection_id: str
-    index: SearchIndex
-    document_ids: list[str] | None
 
 
 @dataclass
@@ -89,11 +81,11 @@ class SearchService:
     """Searches the owner's collections."""
 
     def __init__(
-        self, database: Database, vectors: Starting[VectorStore], embedder: Embedder, options: SearchOptions
+        self, database: Database, vectors: Starting[VectorStore], models: EmbeddingModels, options: SearchOptions
     ) -> None:
         self._database = database
         self._vectors = vectors
-        self._embedder = embedder
+        self._targets = SearchTargets(database, models)
         self._options = options
         self._cache = SearchCache(options.cache_size)
 
@@ -120,19 +112,18 @@ class SearchService:
     async def _search(self, request: SearchRequest, owner_id: str) -> SearchResponse:
         clock, warnings = _Clock(), list[str]()
         started = time.perf_counter()
-        targets = await self._targets(request, owner_id)
+        targets = await self._targets.resolve(request, owner_id)
         started = clock.lap("filter", started)
-        mode, vector = request.mode, None
+        mode = request.mode
         if mode != "sparse":
-            mode, vector = await self._embed(request, warnings)
+            mode, targets = await self._embed(request, targets, warnings)
             started = clock.lap("embed", started)
-            self._warn_of_other_models(targets, mode, warnings)
         if mode == "sparse" and request.min_dense_score is not None:
             warnings.append("'min_dense_score' had no effect: this search compared no vectors.")
         depth = max(self._options.candidates, request.limit)
         hits: list[Hit] = []
         for round_number in range(MAX_ROUNDS):
-            found = await self._find(targets, request, mode, vector, depth * 4**round_number)
+            found = await self._find(targets, request, mode, depth * 4**round_number)
             started = clock.lap("retrieve", started)
             hits = await self._hydrate(found, request, targets, mode)
             started = clock.lap("hydrate", started)
@@ -156,58 +147,27 @@ class SearchService:
         for name in ("created_after", "created_before"):
             _require_utc(name, getattr(request.filters, name, None))
 
-    async def _targets(self, request: SearchRequest, owner_id: str) -> list[_Target]:
-        keys = list(dict.fromkeys(request.collection_ids or [DEFAULT_COLLECTION_NAME]))
-        filters = request.filters
-        targets: dict[str, _Target] = {}
-        async with self._database.read() as session:
-            for key in keys:
-                repository = CollectionRepository(session)
-                collection = await repository.get(key, owner_id)
-                index = await repository.get_index(collection.active_index_id)
-                ids = None
-                if filters is not None:
-                    ids = await DocumentRepository(session).visible_ids(
-                        collection.id,
-                        document_ids=filters.document_ids,
-                        media_types=filters.media_types,
-                        tags=filters.tags,
-                        created_after=filters.created_after,
-                        created_before=filters.created_before,
-                    )
-                targets[collection.id] = _Target(collection.id, index, ids)
-        return list(targets.values())
-
-    async def _embed(self, request: SearchRequest, warnings: list[str]) -> tuple[SearchMode, Any]:
-        """The query's vector; without a model, words alone must do, unless vectors were demanded."""
+    async def _embed(
+        self, request: SearchRequest, targets: Sequence[Target], warnings: list[str]
+    ) -> tuple[SearchMode, Sequence[Target]]:
+        """The targets with the query's vectors; without a model, words alone must do, unless vectors were demanded."""
         try:
-            return request.mode, await self._embedder.embed_query(request.query)
+            return request.mode, await self._targets.embed(request.query, targets, warnings)
         except Unavailable as error:
             if request.mode == "dense":
                 raise
             warnings.append(f"Searched by words only: {error}")
-            return "sparse", None
+            return "sparse", targets
 
-    def _warn_of_other_models(self, targets: Sequence[_Target], mode: SearchMode, warnings: list[str]) -> None:
-        warnings += [
-            f"Collection {target.collection_id} was indexed with another embedding model and is searched by words only;"
-            " set embedding.model back to use its vectors."
-            for target in targets
-            if mode != "sparse" and target.index.model_key != self._embedder.model_key
-        ]
-
-    async def _find(
-        self, targets: Sequence[_Target], request: SearchRequest, mode: SearchMode, vector: Any, depth: int
-    ) -> _Found:
+    async def _find(self, targets: Sequence[Target], request: SearchRequest, mode: SearchMode, depth: int) -> _Found:
         """Both lists of every target, asked at once, and their fusion by rank."""
         store = self._vectors.get()
         searches: list[Coroutine[Any, Any, list[VectorHit]]] = []
         for target in targets:
             table, allowed = target.index.table_name, target.document_ids
-            is_comparable = target.index.model_key == self._embedder.model_key
             searches.append(
-                _or_none(store.search_dense(table, vector, depth, allowed))
-                if mode != "sparse" and is_comparable
+                _or_none(store.search_dense(table, target.vector, depth, allowed))
+                if mode != "sparse" and target.vector is not None
                 else _nothing()
             )
             searches.append(
@@ -239,7 +199,7 @@ class SearchService:
         )
 
     async def _hydrate(
-        self, found: _Found, request: SearchRequest, targets: Sequence[_Target], mode: SearchMode
+        self, found: _Found, request: SearchRequest, targets: Sequence[Target], mode: SearchMode
     ) -> list[Hit]:
         """The first `limit` that are still visible; what was deleted meanwhile is passed over."""
         order = list(found.fused)

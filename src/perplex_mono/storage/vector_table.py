@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from perplex_mono.errors import DataCorrupt, InvalidInput
 from perplex_mono.storage import vector_indexes as indexes
 from perplex_mono.storage.lance_files import SyncedFolder, folder_bytes, truncated_files
+from perplex_mono.storage.vector_purge import oldest_deletion_seconds, rewrite_rows
 from perplex_mono.storage.vector_rows import RowStream, table_schema
 from perplex_mono.storage.vector_types import (
     DocumentRows,
@@ -62,7 +63,7 @@ class VectorTable:
     async def delete_documents(self, document_ids: Collection[str]) -> None:
         """Remove every chunk of these documents; ids that are not there are no error."""
         if document_ids:
-            await self._write(lambda: self._table.delete(_of_documents(document_ids)))
+            await self._write(lambda: self._delete(document_ids))
 
     async def search_dense(
         self, vector: NDArray[np.float32], limit: int, document_ids: Collection[str] | None, exact: bool
@@ -140,6 +141,14 @@ class VectorTable:
         """Index new rows, merge small files, build the vector index, forget old versions: each when it is due."""
         return await self._write(lambda: self._maintain(idle))
 
+    async def deleted_seconds(self) -> float | None:
+        """Age of the oldest mark of deleted rows, of any version that is still kept; None when there is none."""
+        return await asyncio.to_thread(oldest_deletion_seconds, self._path)
+
+    async def purge_deleted(self) -> None:
+        """Forget old versions; if deleted rows still lie between others after that, write all rows anew."""
+        await self._write(self._purge_deleted)
+
     async def refresh_indexes(self) -> None:
         """Learn which indexes exist, after opening."""
         statistics = await self._table.index_stats(indexes.VECTOR_INDEX)
@@ -182,8 +191,12 @@ class VectorTable:
             raise (rows.error or error) from error
         return rows.rows
 
-    async def _holds_any(self, document_ids: Sequence[str]) -> bool:
-        """Whether a document that should be new is here already: a crash came between its commit and the ledger's."""
+    async def _delete(self, document_ids: Collection[str]) -> None:
+        if await self._holds_any(document_ids):  # a delete that finds nothing would make a version all the same
+            await self._table.delete(_of_documents(document_ids))
+
+    async def _holds_any(self, document_ids: Collection[str]) -> bool:
+        """Whether any is here, new ones included: a crash may have come between their commit and the ledger's."""
         query = self._table.query().where(_of_documents(document_ids)).select(["document_id"]).limit(1)
         return bool((await query.to_arrow()).num_rows)
 
@@ -207,6 +220,17 @@ class VectorTable:
                 await self._table.optimize(cleanup_older_than=self._keep_versions)
         seconds = time.perf_counter() - started
         return Maintenance(optimize, build, rows, seconds, await asyncio.to_thread(folder_bytes, self._path))
+
+    async def _purge_deleted(self) -> None:
+        if not self._scans:
+            await self._table.optimize(cleanup_older_than=self._keep_versions)
+        if await self.deleted_seconds() is None:
+            return
+        await rewrite_rows(self._table)
+        rows = await self._table.count_rows()
+        if self._vector_index_rows is not None and rows:
+            await self._build_vector_index(rows)
+        await self._table.optimize(cleanup_older_than=timedelta(days=7))
 
     async def _build_vector_index(self, rows: int) -> None:
         config = indexes.vector_index(rows)

@@ -173,6 +173,17 @@ class VectorStore:
             logger.info("vectors.maintained", table=table, rows=done.rows, seconds=round(done.seconds, 3))
         return done
 
+    async def deleted_seconds(self, table: str) -> float | None:
+        """For how long deleted or replaced rows have been lying in the table's files; None when there are none."""
+        return await self._table(table).deleted_seconds()
+
+    async def purge_deleted(self, table: str) -> None:
+        """Write the table anew without deleted rows; their bytes go with its old versions, at the next purge or upkeep.
+
+        Searches go on meanwhile, writers wait. Costs about as much as building the table.
+        """
+        await self._table(table).purge_deleted()
+
     async def verify(self, table: str) -> TableVerification:
         """Read every row: chunk ids by document, ids stored twice, and the error that stopped the reading, if any."""
         return await self._table(table).verify()

@@ -4,19 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from perplex_mono.errors import DocumentFailure, Unavailable
 from perplex_mono.ingestion.document_states import DocumentStates, Reading
 from perplex_mono.ingestion.pages import Page
-from perplex_mono.library.collections import CollectionService, IndexRecipe
-from perplex_mono.library.models import Document, SearchIndex
+from perplex_mono.library.collections import CollectionService
+from perplex_mono.library.models import Document
 from perplex_mono.library.service import DocumentService, ReceivedFile
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.service import OperationService
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
-from perplex_mono.storage.vector_types import DocumentRows
+from perplex_mono.storage.vector_types import ChunkBatch, DocumentRows
 from perplex_mono.storage.vectors import VectorStore
 from tests import documents as make
 from tests.app_client import App, Turnstile, open_app
@@ -162,16 +163,16 @@ async def test_stopping_gives_the_work_back_and_the_next_start_finishes_it(tmp_p
 class Crashing:
     """An operation of two documents whose worker vanishes, again and again, while both are in flight."""
 
-    def __init__(self, database: Database, ledger: Ledger, blobs: BlobStore) -> None:
+    def __init__(self, database: Database, ledger: Ledger, blobs: BlobStore, collections: CollectionService) -> None:
         self.database = database
+        self.collections = collections
         self.ledger = ledger
         self.states = DocumentStates(ledger, max_attempts=3)
         self.documents = DocumentService(database, blobs, ledger, max_name_chars=255, queue_documents=100)
         self.blobs = blobs
 
     async def upload(self) -> str:
-        recipe = IndexRecipe("fake", 4, "structure", 200, 30)
-        await CollectionService(self.database, self.ledger, recipe, lambda *_: None).ensure_default("local")
+        await self.collections.ensure_default("local")
         files = []
         for number in range(2):
             blob = self.blobs.receive(100)
@@ -186,41 +187,34 @@ class Crashing:
         (claim,) = await self.ledger.claim(5)
         return claim
 
-    async def rows(self) -> tuple[list[Document], SearchIndex]:
+    async def rows(self) -> list[Document]:
         async with self.database.read() as session:
             found = await self.documents.list_documents(
                 "default", "local", status=None, media_type=None, tag=None, limit=10, cursor=None
             )
-            rows = [row for item in found.items if (row := await session.get(Document, item.id)) is not None]
-            collection = found.items[0].collection_id
-            view = await CollectionService(
-                self.database, self.ledger, IndexRecipe("", 0, "", 0, 0), lambda *_: None
-            ).get(collection, "local")
-            index = await session.get(SearchIndex, view.active_index_id)
-        assert index is not None
-        return rows, index
+            return [row for item in found.items if (row := await session.get(Document, item.id)) is not None]
 
 
 @pytest.fixture
-def crashing(database: Database, ledger: Ledger, tmp_path: Path) -> Crashing:
+def crashing(database: Database, ledger: Ledger, collections: CollectionService, tmp_path: Path) -> Crashing:
     blobs = BlobStore(tmp_path / "blobs", reserve_bytes=0, reserve_fraction=0.0)
     blobs.open()
-    return Crashing(database, ledger, blobs)
+    return Crashing(database, ledger, blobs, collections)
 
 
 async def test_a_document_in_flight_at_three_crashes_fails_and_the_operation_goes_on(crashing: Crashing) -> None:
     operation_id = await crashing.upload()
     for _ in range(3):
         claim = await crashing.claim()
-        (poison, _), index = await crashing.rows()
-        await crashing.states.begin(claim, poison, index)
+        poison, _ = await crashing.rows()
+        await crashing.states.begin(claim, poison)
         await crashing.ledger.requeue_orphans()
     claim = await crashing.claim()
-    (poison, innocent), index = await crashing.rows()
+    poison, innocent = await crashing.rows()
     with pytest.raises(DocumentFailure, match="ended 3 times") as caught:
-        await crashing.states.begin(claim, poison, index)
+        await crashing.states.begin(claim, poison)
     assert (caught.value.code, caught.value.retryable) == ("internal", True)
-    await crashing.states.begin(claim, innocent, index)
+    await crashing.states.begin(claim, innocent)
     assert (
         await OperationService(crashing.database, crashing.ledger, lambda _: None).get(operation_id, "local")
     ).state == "running"
@@ -230,11 +224,11 @@ async def test_an_end_that_was_noticed_is_not_counted_as_a_crash(crashing: Crash
     await crashing.upload()
     for _ in range(6):
         claim = await crashing.claim()
-        (document, _), index = await crashing.rows()
-        await crashing.states.begin(claim, document, index)
+        document, _ = await crashing.rows()
+        await crashing.states.begin(claim, document)
         await crashing.states.forgive(claim)
         await crashing.ledger.release(claim)
-    (document, _), _ = await crashing.rows()
+    document, _ = await crashing.rows()
     assert document.attempts == 0
 
 
@@ -242,9 +236,24 @@ async def test_a_page_that_was_kept_starts_the_count_anew(crashing: Crashing) ->
     await crashing.upload()
     for number in range(1, 6):
         claim = await crashing.claim()
-        (document, _), index = await crashing.rows()
-        await crashing.states.begin(claim, document, index)
+        document, _ = await crashing.rows()
+        await crashing.states.begin(claim, document)
         await crashing.states.checkpoint(claim, document, Reading(pages=[Page(number=number, text="kept")]))
         await crashing.ledger.requeue_orphans()
-    (document, _), _ = await crashing.rows()
+    document, _ = await crashing.rows()
     assert document.attempts == 0
+
+
+async def test_vectors_that_a_crash_left_of_a_document_that_gave_up_go_at_the_next_start(tmp_path: Path) -> None:
+    async with open_app(tmp_path) as app:
+        (good, bad) = await app.ingest(("good.txt", b"Stormglass readings."), ("bad", b"\x7fELF" + b"\0" * 99))
+        assert (good["status"], bad["status"]) == ("ready", "failed")
+        vectors = await app.container.vectors.wait()
+        (table,) = vectors.table_names()
+        rows = ChunkBatch(["left-over"], ["words"], np.ones((1, app.embedder.dimension), dtype=np.float32))
+        await vectors.commit_documents(table, [DocumentRows(bad["id"], True, [rows])])
+        assert bad["id"] in await app.vector_ids()
+    async with open_app(tmp_path) as app:
+        await app.ingest(("next.txt", b"Committed after the start's own work."))
+        assert bad["id"] not in await app.vector_ids()
+        assert len(await app.vector_ids()) == 2

@@ -1,6 +1,6 @@
 """When an operation gives up, its documents say so instead of waiting for ever."""
 
-from perplex_mono.library.collections import CollectionService, IndexRecipe
+from perplex_mono.library.collections import CollectionService
 from perplex_mono.library.models import Document
 from perplex_mono.library.service import DocumentService
 from perplex_mono.operations.ledger import Ledger
@@ -9,10 +9,9 @@ from perplex_mono.storage.database import Database
 
 
 async def test_documents_of_an_operation_that_gave_up_fail_with_its_reason(
-    database: Database, ledger: Ledger, operations: OperationService
+    database: Database, ledger: Ledger, operations: OperationService, collections: CollectionService
 ) -> None:
     ledger.on_stopped(DocumentService.settle_unfinished)
-    collections = CollectionService(database, ledger, IndexRecipe("model", 8, "structure", 200, 30), lambda *_: None)
     await collections.ensure_default("local")
     collection = await collections.get("default", "local")
     async with database.write() as session:

@@ -7,7 +7,16 @@ from typing import Any
 from perplex_mono.answers.schemas import Answer, AnswerRequest
 from perplex_mono.cli.source_file import SourceFile
 from perplex_mono.errors import PerplexError
-from perplex_mono.library.schemas import CollectionPage, DocumentView, UploadAccepted, UploadedDocument
+from perplex_mono.library.schemas import (
+    CollectionPage,
+    DocumentView,
+    IndexActivated,
+    IndexList,
+    ReindexAccepted,
+    Reindexing,
+    UploadAccepted,
+    UploadedDocument,
+)
 from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
 
@@ -109,6 +118,15 @@ class ScriptedBackend:
         raise NotImplementedError
 
     async def act(self, action: Action, operation_id: str) -> OperationView:
+        raise NotImplementedError
+
+    async def indexes(self, collection_id: str) -> IndexList:
+        raise NotImplementedError
+
+    async def reindex(self, collection_id: str, wanted: Reindexing) -> ReindexAccepted:
+        raise NotImplementedError
+
+    async def activate(self, collection_id: str, index_id: str) -> IndexActivated:
         raise NotImplementedError
 
     async def search(self, request: SearchRequest) -> SearchResponse:

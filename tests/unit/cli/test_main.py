@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from perplex_mono import __version__
 from perplex_mono.cli import settings_table
-from perplex_mono.cli.commands import COMMANDS, OPERATION_STATES, SEARCH_MODES
+from perplex_mono.cli.commands import COMMANDS, SEARCH_MODES
+from perplex_mono.cli.long_work_commands import OPERATION_STATES
 from perplex_mono.cli.main import cli
 from perplex_mono.operations.models import OperationState
 from perplex_mono.search.schemas import SearchMode

@@ -1,0 +1,233 @@
+"""The one place where things are built: every service once, opened in this order and closed in reverse."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from perplex_mono.answers.extractive import ExtractiveWriter
+from perplex_mono.answers.service import AnswerService
+from perplex_mono.answers.summaries import SummaryService
+from perplex_mono.container.background import Background
+from perplex_mono.container.inference import Inference, open_inference
+from perplex_mono.container.ingestion import Ingestion, open_ingestion
+from perplex_mono.container.storage import Storage, open_storage
+from perplex_mono.inference.embedder import Embedder
+from perplex_mono.inference.models import OpenModel
+from perplex_mono.inference.ocr import OcrEngine
+from perplex_mono.inference.readiness import embedding_status, ocr_status
+from perplex_mono.ingestion.chunking import find_fault
+from perplex_mono.ingestion.readiness import readers_status
+from perplex_mono.ingestion.service import ReadingService
+from perplex_mono.library.collections import CollectionService
+from perplex_mono.library.housekeeping import Housekeeper
+from perplex_mono.library.indexes import IndexService
+from perplex_mono.library.jobs import DeleteHandler
+from perplex_mono.library.models import LOCAL_OWNER
+from perplex_mono.library.recipes import IndexRecipes
+from perplex_mono.library.service import DocumentService
+from perplex_mono.library.uploads import UploadReceiver
+from perplex_mono.operations.dispatcher import Dispatcher
+from perplex_mono.operations.events import EventBus
+from perplex_mono.operations.feeds import FeedService
+from perplex_mono.operations.ledger import Ledger
+from perplex_mono.operations.service import OperationService
+from perplex_mono.search.service import SearchOptions, SearchService
+from perplex_mono.settings import Settings
+from perplex_mono.storage.blobs import BlobStore
+from perplex_mono.storage.readiness import database_status, vectors_status
+from perplex_mono.storage.starting import Starting
+from perplex_mono.storage.vectors import VectorStore
+from perplex_mono.telemetry.metrics import Metrics
+from perplex_mono.telemetry.resources import ResourceProbes
+from perplex_mono.web.health import HealthService, Probe
+from perplex_mono.web.sockets import SocketHub
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the application is made of; each name is what routes and commands ask for."""
+
+    settings: Settings
+    collections: CollectionService
+    indexes: IndexService
+    documents: DocumentService
+    uploads: UploadReceiver
+    reading: ReadingService
+    searcher: SearchService
+    answers: AnswerService
+    summaries: SummaryService
+    operations: OperationService
+    feeds: FeedService
+    hub: SocketHub
+    health_service: HealthService
+    metrics: Metrics
+    blobs: BlobStore
+    embedder: Embedder
+    vectors: Starting[VectorStore]
+
+    async def warm_up(self) -> None:
+        """Begin what takes seconds: opening the index and loading the model. Returns at once."""
+        self.vectors.start()
+        await self.embedder.start()
+
+
+@asynccontextmanager
+async def open_container(
+    settings: Settings,
+    *,
+    embedder: Embedder | None = None,
+    ocr: OcrEngine | None = None,
+    open_model: OpenModel | None = None,
+    is_warm: bool = True,
+) -> AsyncIterator[Container]:
+    """Open everything for one process; what is slow to open goes on behind, and `/ready` says so.
+
+    Without `is_warm` that begins when the caller calls `warm_up`, for example once it answers requests.
+    `embedder` and `ocr` take the place of the engines that the settings name, `open_model` of the way to other models;
+    they are closed with the rest.
+    """
+    async with AsyncExitStack() as stack:
+        storage = await open_storage(settings, stack)
+        inference = await open_inference(settings, stack, embedder=embedder, ocr=ocr, open_model=open_model)
+        container = await _build(settings, stack, storage, inference)
+        if is_warm:
+            await container.warm_up()
+        yield container
+
+
+async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, inference: Inference) -> Container:
+    limits, database, metrics = settings.limits, storage.database, Metrics()
+    bus = EventBus()
+    ledger = _ledger(settings, storage, bus)
+    documents = DocumentService(
+        database,
+        storage.blobs,
+        ledger,
+        max_name_chars=limits.max_name_chars,
+        queue_documents=limits.queue_documents,
+    )
+    recipes = _recipes(settings, inference)
+    collections = CollectionService(database, ledger, recipes)
+    indexes = IndexService(database, ledger, recipes)
+    ledger.on_stopped(documents.settle_unfinished)
+    ledger.on_stopped(indexes.settle_unfinished)
+    ledger.on_retried(documents.requeue_unready)
+    await collections.ensure_default(LOCAL_OWNER)
+    ingestion = await open_ingestion(settings, stack, storage, inference, ledger)
+    searcher = SearchService(database, storage.vectors, inference.models, _search_options(settings))
+    background = Background(settings, stack)
+    dispatcher = background.dispatcher(
+        ledger,
+        {
+            "ingest": ingestion.handler,
+            "reindex": ingestion.reindexer,
+            "delete": DeleteHandler(database, ledger, storage.blobs, storage.vectors),
+        },
+    )
+    background.supervise("index", ingestion.committer.run)
+    background.supervise("event_loop", metrics.watch_loop)
+    background.supervise("housekeeping", _housekeeper(settings, storage, ledger, indexes, dispatcher).run)
+    await background.run_operations(dispatcher, ledger, storage.directory, metrics)
+    hub = SocketHub(per_user=limits.sockets_per_user, total=limits.sockets_total)
+    metrics.sockets.set_function(lambda: hub.open_count)
+    return Container(
+        settings=settings,
+        collections=collections,
+        indexes=indexes,
+        documents=documents,
+        uploads=UploadReceiver(
+            storage.blobs, max_upload_bytes=limits.max_upload_bytes, max_files=limits.max_files_per_request
+        ),
+        reading=ReadingService(
+            database, documents, storage.blobs, ingestion.pages, ingestion.readers, inference.models.default.tokens
+        ),
+        searcher=searcher,
+        answers=AnswerService(database, searcher, ingestion.pages, ExtractiveWriter(inference.embedder)),
+        summaries=SummaryService(database, documents, ingestion.pages),
+        operations=OperationService(database, ledger, dispatcher.interrupt),
+        feeds=FeedService(database, bus),
+        hub=hub,
+        health_service=_health(settings, metrics, storage, inference, ingestion, background),
+        metrics=metrics,
+        blobs=storage.blobs,
+        embedder=inference.embedder,
+        vectors=storage.vectors,
+    )
+
+
+def _ledger(settings: Settings, storage: Storage, bus: EventBus) -> Ledger:
+    return Ledger(
+        storage.database,
+        bus,
+        lease_seconds=settings.ingestion.lease_seconds,
+        max_attempts=settings.ingestion.max_attempts,
+    )
+
+
+def _housekeeper(
+    settings: Settings, storage: Storage, ledger: Ledger, indexes: IndexService, dispatcher: Dispatcher
+) -> Housekeeper:
+    return Housekeeper(
+        storage.database,
+        ledger,
+        indexes,
+        storage.vectors,
+        is_idle=lambda: dispatcher.running_count == 0,
+        event_days=settings.limits.event_retention_days,
+        retired_days=settings.indexes.keep_retired_days,
+    )
+
+
+def _recipes(settings: Settings, inference: Inference) -> IndexRecipes:
+    chunking = settings.chunking
+    return IndexRecipes(
+        inference.models,
+        find_fault,
+        strategy=chunking.strategy,
+        max_tokens=chunking.max_tokens,
+        overlap_tokens=chunking.overlap_tokens,
+    )
+
+
+def _search_options(settings: Settings) -> SearchOptions:
+    search, limits = settings.search, settings.limits
+    return SearchOptions(
+        rrf_k=search.rrf_k,
+        dense_weight=search.dense_weight,
+        sparse_weight=search.sparse_weight,
+        candidates=search.candidates,
+        max_query_chars=limits.max_query_chars,
+        max_limit=limits.max_k,
+        timeout_seconds=search.timeout_seconds,
+        cache_size=search.cache_size,
+    )
+
+
+def _health(
+    settings: Settings,
+    metrics: Metrics,
+    storage: Storage,
+    inference: Inference,
+    ingestion: Ingestion,
+    background: Background,
+) -> HealthService:
+    resources = ResourceProbes(
+        storage.directory.path,
+        memory_fraction=settings.limits.memory_warning_fraction,
+        processor_fraction=settings.limits.processor_warning_fraction,
+    )
+    vital: dict[str, Probe] = {
+        "database": partial(database_status, storage.database),
+        "vectors": partial(vectors_status, storage.vectors),
+    }
+    others: dict[str, Probe] = {
+        "embedding": partial(embedding_status, inference.embedder),
+        "ocr": partial(ocr_status, inference.ocr),
+        "readers": partial(readers_status, ingestion.readers),
+        **background.probes,
+        "memory": resources.memory,
+        "processor": resources.processor,
+        "disk": resources.disk,
+    }
+    return HealthService(metrics, vital=vital, others=others)

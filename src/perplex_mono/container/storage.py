@@ -1,0 +1,48 @@
+"""Opens where things are kept: the locked data directory, the database, the original files, the vector tables."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from perplex_mono.settings import Settings
+from perplex_mono.storage.blobs import BlobStore
+from perplex_mono.storage.data_directory import DataDirectory
+from perplex_mono.storage.database import Database
+from perplex_mono.storage.starting import Starting
+from perplex_mono.storage.vectors import VectorStore
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where things are kept."""
+
+    directory: DataDirectory
+    database: Database
+    blobs: BlobStore
+    vectors: Starting[VectorStore]
+
+
+async def open_storage(settings: Settings, stack: AsyncExitStack) -> Storage:
+    """Lock the data directory, migrate the database, sweep the blobs; the vector tables open behind, when started."""
+    limits = settings.limits
+    directory = DataDirectory(settings.data_directory).open()
+    stack.callback(directory.close)
+    database = Database(directory.database)
+    stack.push_async_callback(database.close)
+    await database.migrate()
+    blobs = BlobStore(
+        directory.blobs,
+        reserve_bytes=limits.disk_reserve_bytes,
+        reserve_fraction=limits.disk_reserve_fraction,
+    )
+    await asyncio.to_thread(blobs.open)
+    language = settings.search.language
+    vectors = Starting("vectors", lambda: VectorStore.open(directory.vectors, fts_language=language))
+
+    async def close_vectors() -> None:
+        opened = await vectors.stop()
+        if opened is not None:
+            await opened.close()
+
+    stack.push_async_callback(close_vectors)
+    return Storage(directory, database, blobs, vectors)
