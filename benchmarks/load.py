@@ -30,13 +30,13 @@ def run(limit: int | None = None) -> list[Row]:
     lag: dict[float, float] = {}
     fresh = questions()
     with open_library(CHUNKS if limit is None else min(limit * 10, CHUNKS)) as product:
-        _ask(product, fresh, 20)
+        ask(product, fresh, 20)
         for number in range(ROUNDS):
-            idle += _ask(product, fresh, count)
+            idle += ask(product, fresh, count)
             operations = product.upload(mixed_documents(DOCUMENTS, PAGES, seed=100 + number))
             time.sleep(SETTLE_SECONDS)
             before = product.loop_lag_buckets()
-            loaded += _ask(product, fresh, count)
+            loaded += ask(product, fresh, count)
             _add_difference(lag, before, product.loop_lag_buckets())
             still_running = _stop(product, operations)
             if not still_running:
@@ -54,12 +54,15 @@ def lag_row(lag: dict[float, float]) -> Row:
     return Row(name, p99 * 1000, "ms", None, None, "< 100 ms", p99 <= MAX_LAG_SECONDS, note)
 
 
-def _ask(product: Product, fresh: Iterator[str], count: int) -> list[float]:
+def ask(product: Product, fresh: Iterator[str], count: int) -> list[float]:
+    """Seconds of so many new searches, with a pause after each. Raises `RuntimeError` when one finds nothing."""
     latencies = []
     for question in itertools.islice(fresh, count):
         started = time.perf_counter()
-        product.search(question)
+        found = product.search(question)
         latencies.append(time.perf_counter() - started)
+        if not found["hits"] or found["warnings"]:
+            raise RuntimeError(f"a search found {len(found['hits'])} passages: {found['warnings']}")
         time.sleep(PAUSE_SECONDS)
     return latencies
 

@@ -71,6 +71,10 @@ class Product:
         """GET as JSON."""
         return self._json("GET", path, params=query)
 
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """POST; the answer's JSON."""
+        return self._json("POST", path, json=body)
+
     def delete(self, path: str) -> dict[str, Any]:
         """DELETE; the answer's JSON."""
         return self._json("DELETE", path)

@@ -75,6 +75,12 @@ BENCHES = (
         " phases. The event loop's lag is the server's own histogram over the loaded phases.",
     ),
     Bench(
+        "reindexing",
+        "questions a phase",
+        "New questions over HTTP while the whole library is cut and embedded anew, against the same server idle, in"
+        " alternating phases; then the way back to the kept index, from the call to the next search's hits.",
+    ),
+    Bench(
         "feeds",
         "connections",
         "A client of `/ws/operations` loses its connection a thousand times during an ingest, after a few messages or"

@@ -62,23 +62,35 @@ class IndexService:
         return ReindexAccepted(index_id=index.id, operation_id=operation.id)
 
     async def activate(self, collection_key: str, index_id: str, owner_id: str) -> IndexActivated:
-        """Search in a retired index again, from the next query on. Raises `Conflict` for one that is still built."""
+        """Search in a retired index again, from the next query on.
+
+        Raises `Conflict` for an index that is still being built, and for a third one while the active one catches up.
+        """
         async with self._database.write() as session:
             collection = await CollectionRepository(session).get(collection_key, owner_id)
-            repository = IndexRepository(session)
             index = await self._require(session, collection, index_id)
             if index.state == "building":
                 raise Conflict("This index is still being built; it becomes active by itself when it holds everything.")
             missing = 0
             operation: Operation | None = None
             if index.id != collection.active_index_id:
-                before = collection.active_index_id
-                await repository.make_active(collection, index)
-                missing = await repository.count_missing(index)
-                collection.fallback_index_id = before if missing else None
+                missing = await self._switch(session, collection, index)
                 operation = await self._enqueue(session, collection, index) if missing else None
             view = await _view(session, index)
         return IndexActivated(index=view, missing_documents=missing, operation_id=operation.id if operation else None)
+
+    async def _switch(self, session: AsyncSession, collection: Collection, index: SearchIndex) -> int:
+        """Make the index active; how many documents it lacks, which are found in the one that was active until now."""
+        if collection.fallback_index_id not in (None, index.id):
+            raise Conflict(
+                "The active index is still being caught up with; wait for that,"
+                f" or go back to index {collection.fallback_index_id}, which was active before it."
+            )
+        before = collection.active_index_id
+        await IndexRepository(session).make_active(collection, index)
+        missing = await IndexRepository(session).count_missing(index)
+        collection.fallback_index_id = before if missing else None
+        return missing
 
     async def delete(self, collection_key: str, index_id: str, owner_id: str) -> OperationAccepted:
         """Drop a retired index. Raises `Conflict` for one that is in use or being built."""

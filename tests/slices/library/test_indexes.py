@@ -146,6 +146,26 @@ async def test_going_back_is_one_call_and_finds_what_came_meanwhile(app: App) ->
     assert (again.status_code, again.json()["operation_id"]) == (200, None)
 
 
+async def test_changing_ones_mind_while_it_catches_up_loses_nothing(app: App) -> None:
+    await app.ingest(("walrus.txt", WALRUS))
+    for chunking in (SMALL, {**SMALL, "max_tokens": 20}):
+        await app.settle((await app.reindex(chunking=chunking))["operation_id"])
+    first, second, third = [index["id"] for index in await app.indexes()]
+    await app.ingest(("otter.txt", OTTER))
+    app.embedder.turnstile.close()
+    path = "/api/v1/collections/default/indexes"
+    catching_up = (await app.client.post(f"{path}/{first}/activate")).json()["operation_id"]
+    refused = await app.client.post(f"{path}/{second}/activate")
+    assert refused.status_code == 409
+    assert third in refused.json()["detail"]
+    back = (await app.client.post(f"{path}/{third}/activate")).json()
+    assert (back["missing_documents"], back["operation_id"]) == (0, None)
+    app.embedder.turnstile.open()
+    assert (await app.settle(catching_up))["state"] == "completed"
+    assert [index["state"] for index in await app.indexes()] == ["retired", "retired", "active"]
+    assert {"walrus.txt", "otter.txt"} == set(await app.names_found("walruses otters kelp", mode="dense"))
+
+
 async def test_a_cancelled_reindexing_leaves_nothing_behind(app: App) -> None:
     await app.ingest(("walrus.txt", WALRUS))
     (before,) = await app.indexes()
