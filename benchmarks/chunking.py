@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from benchmarks.ranking import Ranking, Scores, bm25, by_rank, by_score, ndcg, ranked
 from benchmarks.rows import Row, print_table, write_json
 from perplex_mono.inference.tokenizer import TokenCounter
-from perplex_mono.ingestion.chunking import Chunk, make_splitter, split_pages
+from perplex_mono.ingestion.chunking import make_splitter
+from perplex_mono.ingestion.chunks import Chunk, split_pages
 from perplex_mono.ingestion.pages import Block, Page
 
 _TOP = 5

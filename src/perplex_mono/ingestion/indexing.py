@@ -13,8 +13,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.inference.embedder import Embedder
 from perplex_mono.ingestion.boxes import boxes_for
-from perplex_mono.ingestion.chunking import Chunk as ChunkText
-from perplex_mono.ingestion.chunking import Outline, Splitter
+from perplex_mono.ingestion.chunks import Chunk as ChunkText
+from perplex_mono.ingestion.chunks import Outline, Splitter
 from perplex_mono.ingestion.pages import Page
 from perplex_mono.library.models import Chunk, IndexEntry, SearchIndex, StoredEmbedding
 from perplex_mono.storage.database import Database

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from perplex_mono.errors import DocumentFailure
 from perplex_mono.ingestion.attachments import AttachmentKeeper
-from perplex_mono.ingestion.chunking import Outline
+from perplex_mono.ingestion.chunks import Outline
 from perplex_mono.ingestion.committer import IndexCommitter, PreparedDocument
 from perplex_mono.ingestion.document_states import DocumentStates, Reading
 from perplex_mono.ingestion.indexing import ChunkStore, CutPage, cut

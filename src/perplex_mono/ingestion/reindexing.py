@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 
 from perplex_mono.errors import DataCorrupt, StaleLease
-from perplex_mono.ingestion.chunking import Outline
+from perplex_mono.ingestion.chunks import Outline
 from perplex_mono.ingestion.committer import IndexCommitter, PreparedDocument
 from perplex_mono.ingestion.indexing import ChunkStore, cut
 from perplex_mono.ingestion.page_store import PageStore

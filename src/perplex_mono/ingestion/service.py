@@ -6,8 +6,9 @@ from sqlmodel import select
 
 from perplex_mono.errors import Conflict, DataCorrupt, InvalidInput, NotFound
 from perplex_mono.inference.tokenizer import TokenCounter
-from perplex_mono.ingestion.chunking import Chunk as ChunkText
-from perplex_mono.ingestion.chunking import Outline, Splitter, make_splitter
+from perplex_mono.ingestion.chunking import make_splitter
+from perplex_mono.ingestion.chunks import Chunk as ChunkText
+from perplex_mono.ingestion.chunks import Outline, Splitter
 from perplex_mono.ingestion.page_store import PageStore
 from perplex_mono.ingestion.pages import Block, Page
 from perplex_mono.ingestion.reader_pool import ReaderPool

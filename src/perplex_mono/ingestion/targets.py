@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from perplex_mono.inference.embedder import Embedder
 from perplex_mono.inference.models import EmbeddingModels
-from perplex_mono.ingestion.chunking import Splitter, make_splitter
+from perplex_mono.ingestion.chunking import make_splitter
+from perplex_mono.ingestion.chunks import Splitter
 from perplex_mono.library.index_repository import IndexRepository
 from perplex_mono.library.models import Collection, SearchIndex
 from perplex_mono.storage.database import Database

@@ -85,7 +85,7 @@ def page_units(page: Page, starts: list[int], piece_tokens: int, max_unit_tokens
 
     A unit of more than `max_unit_tokens` is cut into pieces of about `piece_tokens`.
     """
-    for block in _complete_blocks(page):
+    for block in complete_blocks(page):
         header: Header | None = None
         for at, (start, end, brk) in enumerate(_spans(page.text, block)):
             first, last = bisect_left(starts, start), bisect_left(starts, end)
@@ -117,7 +117,7 @@ def _windows(text: str) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def _complete_blocks(page: Page) -> Iterator[Block]:
+def complete_blocks(page: Page) -> Iterator[Block]:
     """Give the page's blocks, with paragraphs for text that no block covers: nothing a reader forgot is lost."""
     at = 0
     for block in page.blocks:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from perplex_mono.errors import ConfigurationError
-from perplex_mono.ingestion.chunking import Chunk, make_splitter, split_pages
+from perplex_mono.ingestion.chunking import make_splitter
+from perplex_mono.ingestion.chunks import Chunk, split_pages
 from perplex_mono.ingestion.pages import Block, BlockKind, Page
 
 
