@@ -45,6 +45,7 @@ PROVIDED = (
     "documents",
     "uploads",
     "reading",
+    "previewer",
     "searcher",
     "answers",
     "summaries",

@@ -24,7 +24,7 @@ Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seconds = Annotated[float, Meta(gt=0.0)]
 MEGABYTE = 1024 * 1024
 
-ChunkStrategy = Literal["structure", "fixed"]
+ChunkStrategy = Literal["structure", "fixed", "recursive", "sentence", "semantic", "hierarchical"]
 """The ways to cut text, by the names that settings, collections and previews use."""
 
 

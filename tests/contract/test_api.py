@@ -74,7 +74,7 @@ INDEX = (
     "id collection_id state model model_key dimension chunking document_count chunk_count operation_id created_at"
     " retired_at"
 )
-HIT = "chunk_id document collection_id text highlights heading_path pages boxes score scores ranks"
+HIT = "chunk_id document collection_id text highlights heading_path pages boxes score scores ranks matched"
 ANSWER = "id chat_id answer citations generated_by state warnings suggestions timings_ms"
 CITATION = "n chunk_id document_id document_name pages boxes quote support"
 

@@ -114,7 +114,8 @@ class CitationChecker:
             page = await self._pages.get(sha256, chunk.page)
         except NotFound:
             return None
-        start, end = chunk.start + quote.start, chunk.start + quote.end
+        shown_start = chunk.start - (quote.hit.matched.start if quote.hit.matched is not None else 0)
+        start, end = shown_start + quote.start, shown_start + quote.end
         if page.text[start:end] != quote.text:
             return None
         return [Box(chunk.page, *box) for box in boxes_for(page, start, end)]

@@ -17,6 +17,8 @@ from perplex_mono.inference.models import OpenModel
 from perplex_mono.inference.ocr import OcrEngine
 from perplex_mono.inference.readiness import embedding_status, ocr_status
 from perplex_mono.ingestion.chunking import find_fault
+from perplex_mono.ingestion.passages import StoredPassages
+from perplex_mono.ingestion.previews import ChunkPreviewer
 from perplex_mono.ingestion.readiness import readers_status
 from perplex_mono.ingestion.service import ReadingService
 from perplex_mono.library.collections import CollectionService
@@ -54,6 +56,7 @@ class Container:
     documents: DocumentService
     uploads: UploadReceiver
     reading: ReadingService
+    previewer: ChunkPreviewer
     searcher: SearchService
     answers: AnswerService
     summaries: SummaryService
@@ -115,7 +118,8 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     ledger.on_retried(documents.requeue_unready)
     await collections.ensure_default(LOCAL_OWNER)
     ingestion = await open_ingestion(settings, stack, storage, inference, ledger)
-    searcher = SearchService(database, storage.vectors, inference.models, _search_options(settings))
+    searcher = _searcher(settings, storage, inference, ingestion)
+    previewer = ChunkPreviewer(documents, ingestion.pages, ingestion.cutter, recipes, inference.models.default)
     background = Background(settings, stack)
     dispatcher = background.dispatcher(
         ledger,
@@ -139,9 +143,8 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
         uploads=UploadReceiver(
             storage.blobs, max_upload_bytes=limits.max_upload_bytes, max_files=limits.max_files_per_request
         ),
-        reading=ReadingService(
-            database, documents, storage.blobs, ingestion.pages, ingestion.readers, inference.models.default.tokens
-        ),
+        reading=ReadingService(database, documents, storage.blobs, ingestion.pages, ingestion.readers),
+        previewer=previewer,
         searcher=searcher,
         answers=AnswerService(database, searcher, ingestion.pages, ExtractiveWriter(inference.embedder)),
         summaries=SummaryService(database, documents, ingestion.pages),
@@ -190,9 +193,9 @@ def _recipes(settings: Settings, inference: Inference) -> IndexRecipes:
     )
 
 
-def _search_options(settings: Settings) -> SearchOptions:
+def _searcher(settings: Settings, storage: Storage, inference: Inference, ingestion: Ingestion) -> SearchService:
     search, limits = settings.search, settings.limits
-    return SearchOptions(
+    options = SearchOptions(
         rrf_k=search.rrf_k,
         dense_weight=search.dense_weight,
         sparse_weight=search.sparse_weight,
@@ -202,6 +205,8 @@ def _search_options(settings: Settings) -> SearchOptions:
         timeout_seconds=search.timeout_seconds,
         cache_size=search.cache_size,
     )
+    passages = StoredPassages(ingestion.pages)
+    return SearchService(storage.database, storage.vectors, inference.models, passages, options)
 
 
 def _health(

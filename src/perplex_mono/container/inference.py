@@ -13,7 +13,7 @@ from perplex_mono.inference.models import EmbeddingModel, EmbeddingModels, OpenM
 from perplex_mono.inference.ocr import OcrEngine
 from perplex_mono.inference.ocr_engines import open_ocr
 from perplex_mono.inference.priority import QueryPriority
-from perplex_mono.ingestion.chunking import make_splitter
+from perplex_mono.ingestion.chunking import require_fitting
 from perplex_mono.settings import Settings
 
 MAX_QUEUED_QUERIES = 256
@@ -50,7 +50,7 @@ async def open_inference(
     files = await asyncio.to_thread(find_files, name, allow_download=settings.embedding.allow_download)
     tokens = files.token_counter()
     chunking = settings.chunking
-    make_splitter(chunking.strategy, chunking.max_tokens, chunking.overlap_tokens, tokens)
+    require_fitting(chunking.strategy, chunking.max_tokens, chunking.overlap_tokens, tokens)
     default = EmbeddingModel(name, embedder or engines.embedder(files), tokens)
     models = EmbeddingModels(default, open_model or engines.open_model)
     stack.push_async_callback(models.close)

@@ -8,6 +8,7 @@ from perplex_mono.container.storage import Storage
 from perplex_mono.inference.ocr_engines import usable_cores
 from perplex_mono.ingestion.attachments import AttachmentKeeper
 from perplex_mono.ingestion.committer import IndexCommitter
+from perplex_mono.ingestion.cutting import Cutter
 from perplex_mono.ingestion.document_states import DocumentStates
 from perplex_mono.ingestion.indexing import ChunkStore
 from perplex_mono.ingestion.jobs import IngestHandler
@@ -21,6 +22,9 @@ from perplex_mono.ingestion.targets import IndexTargets
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.settings import Settings
 
+# Threads that wait for vectors cost next to nothing; too few of them would hold up documents that need none.
+CUTTING_THREADS = 32
+
 
 @dataclass(frozen=True)
 class Ingestion:
@@ -31,6 +35,7 @@ class Ingestion:
     committer: IndexCommitter
     readers: ReaderPool
     pages: PageStore
+    cutter: Cutter
 
 
 async def open_ingestion(
@@ -40,6 +45,8 @@ async def open_ingestion(
     readers, reader_limits = await _open_readers(settings, stack)
     pages = PageStore(storage.database)
     chunks = ChunkStore(storage.database)
+    cutter = Cutter(threads=CUTTING_THREADS)
+    stack.callback(cutter.close)
     targets = IndexTargets(storage.database, inference.models)
     committer = IndexCommitter(
         storage.database,
@@ -68,13 +75,13 @@ async def open_ingestion(
         storage.database,
         ledger,
         states,
-        IngestPipeline(states, page_reader, attachments, chunks, committer),
+        IngestPipeline(states, page_reader, attachments, cutter, chunks, committer),
         committer,
         targets,
         concurrent_documents=settings.ingestion.concurrent_documents,
     )
-    reindexer = ReindexHandler(storage.database, ledger, pages, chunks, committer, targets)
-    return Ingestion(handler, reindexer, committer, readers, pages)
+    reindexer = ReindexHandler(storage.database, ledger, pages, cutter, chunks, committer, targets)
+    return Ingestion(handler, reindexer, committer, readers, pages, cutter)
 
 
 async def _open_readers(settings: Settings, stack: AsyncExitStack) -> tuple[ReaderPool, ReaderLimits]:

@@ -5,6 +5,10 @@ from typing import get_args
 from perplex_mono.errors import ConfigurationError
 from perplex_mono.ingestion.chunks import Splitter
 from perplex_mono.ingestion.splitters.fixed import FixedSplitter
+from perplex_mono.ingestion.splitters.hierarchical import CHILDREN_A_PARENT, HierarchicalSplitter, child_tokens
+from perplex_mono.ingestion.splitters.recursive import RecursiveSplitter
+from perplex_mono.ingestion.splitters.semantic import Embed, SemanticSplitter
+from perplex_mono.ingestion.splitters.sentence import SentenceSplitter
 from perplex_mono.ingestion.splitters.structure import StructureSplitter
 from perplex_mono.ingestion.units import TokenCounter
 from perplex_mono.settings import ChunkStrategy
@@ -15,13 +19,19 @@ _MIN_TOKENS = 16
 
 
 def find_fault(strategy: str, max_tokens: int, overlap_tokens: int, tokens: TokenCounter) -> str | None:
-    """Say in a sentence what is wrong with these values for this model and what would be right; None if nothing is."""
+    """Say in a sentence what is wrong with these values for this model and what would be right; None if nothing is.
+
+    The model reads the children of `hierarchical` alone, so their parents may be as many times larger.
+    """
     strategies = get_args(ChunkStrategy)
     if strategy not in strategies:
         return f"chunking.strategy is '{strategy}'; it must be one of {', '.join(strategies)}."
-    room = _room(tokens)
-    if not _MIN_TOKENS <= max_tokens <= room:
-        return f"chunking.max_tokens is {max_tokens}; this model needs a value from {_MIN_TOKENS} to {room}."
+    limit = _room(tokens) * (CHILDREN_A_PARENT if strategy == "hierarchical" else 1)
+    if not _MIN_TOKENS <= max_tokens <= limit:
+        return (
+            f"chunking.max_tokens is {max_tokens}; for '{strategy}', "
+            f"this model needs a value from {_MIN_TOKENS} to {limit}."
+        )
     if not 0 <= overlap_tokens <= max_tokens // 2:
         return (
             f"chunking.overlap_tokens is {overlap_tokens}; with chunking.max_tokens {max_tokens} "
@@ -30,17 +40,35 @@ def find_fault(strategy: str, max_tokens: int, overlap_tokens: int, tokens: Toke
     return None
 
 
-def make_splitter(strategy: str, max_tokens: int, overlap_tokens: int, tokens: TokenCounter) -> Splitter:
-    """Build the splitter for `chunking.strategy`, `chunking.max_tokens` and `chunking.overlap_tokens`.
-
-    Raises ConfigurationError where they contradict each other or the model.
-    """
+def require_fitting(strategy: str, max_tokens: int, overlap_tokens: int, tokens: TokenCounter) -> None:
+    """Raise ConfigurationError where these values contradict each other or the model."""
     fault = find_fault(strategy, max_tokens, overlap_tokens, tokens)
     if fault is not None:
         raise ConfigurationError(fault)
+
+
+def make_splitter(
+    strategy: str, max_tokens: int, overlap_tokens: int, tokens: TokenCounter, embed: Embed | None = None
+) -> Splitter:
+    """Build the splitter for `chunking.strategy`, `chunking.max_tokens` and `chunking.overlap_tokens`.
+
+    Raises ConfigurationError where they contradict each other or the model, or for `semantic` without `embed`.
+    """
+    require_fitting(strategy, max_tokens, overlap_tokens, tokens)
     if strategy == "fixed":
         return FixedSplitter(max_tokens, overlap_tokens, tokens)
-    return StructureSplitter(max_tokens, overlap_tokens, _room(tokens) - max_tokens, tokens)
+    if strategy == "semantic":
+        if embed is None:
+            raise ConfigurationError("chunking.strategy 'semantic' needs an embedding model.")
+        return SemanticSplitter(max_tokens, overlap_tokens, _room(tokens) - max_tokens, tokens, embed)
+    if strategy == "hierarchical":
+        return HierarchicalSplitter(max_tokens, overlap_tokens, _room(tokens) - child_tokens(max_tokens), tokens)
+    kinds: dict[str, type[StructureSplitter | RecursiveSplitter | SentenceSplitter]] = {
+        "structure": StructureSplitter,
+        "recursive": RecursiveSplitter,
+        "sentence": SentenceSplitter,
+    }
+    return kinds[strategy](max_tokens, overlap_tokens, _room(tokens) - max_tokens, tokens)
 
 
 def _room(tokens: TokenCounter) -> int:

@@ -1,6 +1,5 @@
 """Chunks and their vectors, on the way from pages to the vector store. No text is embedded twice."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +11,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.inference.embedder import Embedder
-from perplex_mono.ingestion.boxes import boxes_for
 from perplex_mono.ingestion.chunks import Chunk as ChunkText
-from perplex_mono.ingestion.chunks import Outline, Splitter
 from perplex_mono.ingestion.pages import Page
 from perplex_mono.library.models import Chunk, IndexEntry, SearchIndex, StoredEmbedding
 from perplex_mono.storage.database import Database
@@ -33,19 +30,6 @@ class CutPage:
     page: Page
     chunks: Sequence[ChunkText]
     boxes: Sequence[list[tuple[float, float, float, float]]]
-
-
-async def cut(splitter: Splitter, pages: Sequence[Page], outline: Outline) -> tuple[list[CutPage], Outline]:
-    """Cut pages that begin under `outline`, on a thread; also the outline at their end."""
-
-    def work() -> tuple[list[CutPage], Outline]:
-        now, done = outline, []
-        for page in pages:
-            chunks, now = splitter.split_page(page, now)
-            done.append(CutPage(page, chunks, [boxes_for(page, chunk.start, chunk.end) for chunk in chunks]))
-        return done, now
-
-    return await asyncio.to_thread(work)
 
 
 async def load_chunks(database: Database, document_id: str, index: SearchIndex) -> list[ChunkBatch]:
@@ -169,4 +153,6 @@ def _chunk_row(
         "boxes": [[round(edge, 5) for edge in box] for box in boxes],
         "token_count": chunk.token_count,
         "input_hash": chunk.input_hash,
+        "parent_start": chunk.parent_start,
+        "parent_end": chunk.parent_end,
     }

@@ -21,12 +21,12 @@ def pack(units: Sequence[Unit], max_tokens: int, overlap_tokens: int) -> Iterato
         seen = last
         header = units[first].header
         budget = max_tokens - (header.tokens if header else 0)
-        last = _furthest(units, first, budget)
+        last = furthest(units, first, budget)
         if last < len(units):
             last = _best_cut(units, first, seen, last, budget)
         yield first, last
         if last < len(units):
-            first = _overlap_start(units, first, last, max_tokens, overlap_tokens)
+            first = overlap_start(units, first, last, max_tokens, overlap_tokens)
 
 
 def size(units: Sequence[Unit], first: int, last: int) -> int:
@@ -39,21 +39,22 @@ def strength(units: Sequence[Unit], cut: int) -> Break:
     return Break.GLUED if units[cut - 1].block.kind == "heading" else units[cut].brk
 
 
-def _furthest(units: Sequence[Unit], first: int, budget: int) -> int:
+def furthest(units: Sequence[Unit], first: int, budget: int) -> int:
+    """Give where to end so that `units[first:end]` is as much as fits `budget` tokens, one unit at least."""
     last = first + 1
     while last < len(units) and size(units, first, last + 1) <= budget:
         last += 1
     return last
 
 
-def _best_cut(units: Sequence[Unit], first: int, seen: int, furthest: int, budget: int) -> int:
-    """Give the cut in `(seen, furthest]` at the strongest break, among equals the one nearest to the wanted size."""
+def _best_cut(units: Sequence[Unit], first: int, seen: int, reach: int, budget: int) -> int:
+    """Give the cut in `(seen, reach]` at the strongest break, among equals the one nearest to the wanted size."""
     rest = size(units, first, len(units))
     wanted = rest / 2 if rest <= _HALVE_BELOW * budget else budget
-    best, best_value = furthest, (Break.GLUED, -float(rest))
+    best, best_value = reach, (Break.GLUED, -float(rest))
     floors = iter(_FLOORS)
     floor = next(floors) * wanted
-    for cut in range(furthest, seen, -1):
+    for cut in range(reach, seen, -1):
         length = size(units, first, cut)
         while length < floor:
             if best_value[0] >= Break.SENTENCE:
@@ -65,7 +66,7 @@ def _best_cut(units: Sequence[Unit], first: int, seen: int, furthest: int, budge
     return best
 
 
-def _overlap_start(units: Sequence[Unit], first: int, last: int, max_tokens: int, overlap_tokens: int) -> int:
+def overlap_start(units: Sequence[Unit], first: int, last: int, max_tokens: int, overlap_tokens: int) -> int:
     """Go back from `last` over whole units that fit; never over a heading or a table row, repeated otherwise."""
     start = last
     if units[last].header is not None:

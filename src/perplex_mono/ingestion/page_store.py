@@ -1,9 +1,10 @@
 """Pages as they were read, kept as checkpoints: no page is read or recognised twice for the same bytes."""
 
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 import msgspec
+from sqlalchemy import tuple_
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -41,6 +42,16 @@ class PageStore:
         if not rows or rows[0].number != number:
             raise NotFound("page", str(number))
         return decode_page(rows[0].payload)
+
+    async def payloads(self, keys: Collection[tuple[str, int]]) -> dict[tuple[str, int], bytes]:
+        """Packed pages by hash and number, the same of several versions as `get` gives; `decode_page` unpacks them."""
+        query = (
+            select(StoredPage.sha256, StoredPage.number, StoredPage.payload)
+            .where(tuple_(col(StoredPage.sha256), col(StoredPage.number)).in_(keys))
+            .order_by(col(StoredPage.reader_version).desc())
+        )
+        async with self._database.read() as session:
+            return {(sha256, number): payload for sha256, number, payload in (await session.exec(query)).all()}
 
     async def load(self, sha256: str, *, first: int = 1, limit: int | None = None) -> AsyncIterator[Page]:
         """Stored pages from `first` on, in order, a few in memory at a time."""

@@ -9,8 +9,9 @@ from perplex_mono.errors import DocumentFailure
 from perplex_mono.ingestion.attachments import AttachmentKeeper
 from perplex_mono.ingestion.chunks import Outline
 from perplex_mono.ingestion.committer import IndexCommitter, PreparedDocument
+from perplex_mono.ingestion.cutting import Cutter
 from perplex_mono.ingestion.document_states import DocumentStates, Reading
-from perplex_mono.ingestion.indexing import ChunkStore, CutPage, cut
+from perplex_mono.ingestion.indexing import ChunkStore, CutPage
 from perplex_mono.ingestion.page_reading import PageReader
 from perplex_mono.ingestion.pages import Attachment, Page
 from perplex_mono.ingestion.readers.contract import Opened
@@ -45,12 +46,14 @@ class IngestPipeline:
         states: DocumentStates,
         reader: PageReader,
         attachments: AttachmentKeeper,
+        cutter: Cutter,
         chunks: ChunkStore,
         committer: IndexCommitter,
     ) -> None:
         self._states = states
         self._reader = reader
         self._attachments = attachments
+        self._cutter = cutter
         self._chunks = chunks
         self._committer = committer
 
@@ -134,7 +137,7 @@ class IngestPipeline:
 
     async def _cut(self, work: Work, pages: Sequence[Page], outline: Outline) -> tuple[list[CutPage], Outline]:
         with span("ingest.cut", pages=len(pages)):
-            return await cut(work.target.splitter, pages, outline)
+            return await self._cutter.cut(work.target, pages, outline)
 
     async def _embed(self, work: Work, cut_pages: Sequence[CutPage], first_ordinal: int) -> int:
         with span("ingest.embed", chunks=sum(len(page.chunks) for page in cut_pages)):

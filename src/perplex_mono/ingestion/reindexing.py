@@ -12,7 +12,8 @@ from functools import partial
 from perplex_mono.errors import DataCorrupt, StaleLease
 from perplex_mono.ingestion.chunks import Outline
 from perplex_mono.ingestion.committer import IndexCommitter, PreparedDocument
-from perplex_mono.ingestion.indexing import ChunkStore, cut
+from perplex_mono.ingestion.cutting import Cutter
+from perplex_mono.ingestion.indexing import ChunkStore
 from perplex_mono.ingestion.page_store import PageStore
 from perplex_mono.ingestion.pages import Page
 from perplex_mono.ingestion.targets import IndexTarget, IndexTargets
@@ -37,6 +38,7 @@ class ReindexHandler:
         database: Database,
         ledger: Ledger,
         pages: PageStore,
+        cutter: Cutter,
         chunks: ChunkStore,
         committer: IndexCommitter,
         targets: IndexTargets,
@@ -44,6 +46,7 @@ class ReindexHandler:
         self._database = database
         self._ledger = ledger
         self._pages = pages
+        self._cutter = cutter
         self._chunks = chunks
         self._committer = committer
         self._targets = targets
@@ -104,7 +107,7 @@ class ReindexHandler:
         pages = chunks = 0
         outline: Outline = ()
         async for batch in self._batches(document):
-            cut_pages, outline = await cut(target.splitter, batch, outline)
+            cut_pages, outline = await self._cutter.cut(target, batch, outline)
             vectors = await self._chunks.embed(target.embedder, cut_pages)
             async with self._ledger.fenced(claim) as (session, operation):
                 row = await session.get(Document, document.id)

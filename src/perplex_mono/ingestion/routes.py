@@ -6,6 +6,7 @@ from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, PathParameter, QueryParameter
 
+from perplex_mono.ingestion.previews import ChunkPreviewer
 from perplex_mono.ingestion.schemas import ChunkPreviewRequest, ChunkPreviewView, PageView, TextView
 from perplex_mono.ingestion.service import ReadingService
 
@@ -59,8 +60,8 @@ class ReadingController(Controller):
     async def preview_chunks(
         self,
         data: JSONBody[ChunkPreviewRequest],
-        reading: NamedDependency[ReadingService],
+        previewer: NamedDependency[ChunkPreviewer],
         owner_id: NamedDependency[str],
     ) -> ChunkPreviewView:
         """The chunks with their token counts."""
-        return await reading.preview(data, owner_id)
+        return await previewer.preview(data, owner_id)

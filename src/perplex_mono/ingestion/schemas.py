@@ -1,9 +1,11 @@
 """What was read out of a document, and how it is cut, as clients see it."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+
+from perplex_mono.library.schemas import ChunkingView, StrategyName
 
 
 class PageView(msgspec.Struct, frozen=True):
@@ -50,17 +52,17 @@ class PageText(msgspec.Struct, frozen=True):
 
 
 class ChunkPreviewRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A text, or a document that was read, and how to cut it."""
+    """A text, or a document that was read, and how to cut it; what is absent is as the server's settings say."""
 
     text: Annotated[str, Meta(min_length=1, max_length=200_000)] | None = None
     document_id: str | None = None
-    strategy: Literal["structure", "fixed"] = "structure"
-    max_tokens: Annotated[int, Meta(ge=16)] = 200
-    overlap_tokens: Annotated[int, Meta(ge=0)] = 30
+    strategy: StrategyName | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    overlap_tokens: Annotated[int, Meta(ge=0)] | None = None
 
 
 class ChunkPreview(msgspec.Struct, frozen=True):
-    """One chunk as it would be made."""
+    """One chunk as it would be made; `parent` is the place in `parents` of what is shown when it is found."""
 
     page: int
     start: int
@@ -68,10 +70,33 @@ class ChunkPreview(msgspec.Struct, frozen=True):
     text: str
     heading_path: list[str]
     token_count: int
+    parent: int | None
+
+
+class ParentPreview(msgspec.Struct, frozen=True):
+    """A stretch of a page that is shown when a chunk inside it is found."""
+
+    page: int
+    start: int
+    end: int
+    text: str
+    token_count: int
+
+
+class ChunkTotals(msgspec.Struct, frozen=True):
+    """How many chunks were made and how large they are, in tokens of the embedding model; 0 where there are none."""
+
+    chunk_count: int
+    min_tokens: int
+    median_tokens: int
+    max_tokens: int
 
 
 class ChunkPreviewView(msgspec.Struct, frozen=True):
-    """The chunks; `truncated` says that there are more than are shown."""
+    """The chunks and how they were asked for; `truncated` says that the text goes on behind the last one."""
 
+    chunking: ChunkingView
     chunks: list[ChunkPreview]
+    parents: list[ParentPreview]
+    totals: ChunkTotals
     truncated: bool

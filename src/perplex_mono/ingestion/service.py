@@ -1,21 +1,11 @@
 """What was read out of documents, for people and programs that look at it: text, pages, page images, chunks."""
 
-import asyncio
-
 from sqlmodel import select
 
-from perplex_mono.errors import Conflict, DataCorrupt, InvalidInput, NotFound
-from perplex_mono.inference.tokenizer import TokenCounter
-from perplex_mono.ingestion.chunking import make_splitter
-from perplex_mono.ingestion.chunks import Chunk as ChunkText
-from perplex_mono.ingestion.chunks import Outline, Splitter
+from perplex_mono.errors import Conflict, DataCorrupt, NotFound
 from perplex_mono.ingestion.page_store import PageStore
-from perplex_mono.ingestion.pages import Block, Page
 from perplex_mono.ingestion.reader_pool import ReaderPool
 from perplex_mono.ingestion.schemas import (
-    ChunkPreview,
-    ChunkPreviewRequest,
-    ChunkPreviewView,
     PageText,
     PageView,
     TextView,
@@ -27,7 +17,6 @@ from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
 
 TEXT_PAGES = 50
-PREVIEW_CHUNKS = 500
 DRAWN_TYPES = ("application/pdf", "image/")
 
 
@@ -41,14 +30,12 @@ class ReadingService:
         blobs: BlobStore,
         pages: PageStore,
         readers: ReaderPool,
-        tokens: TokenCounter,
     ) -> None:
         self._database = database
         self._documents = documents
         self._blobs = blobs
         self._pages = pages
         self._readers = readers
-        self._tokens = tokens
 
     async def text(self, document_id: str, owner_id: str, *, first_page: int) -> TextView:
         """The text, some pages at a time. Raises `NotFound`."""
@@ -96,23 +83,6 @@ class ReadingService:
             str(self._blobs.path(document.sha256)), document.media_type, number, max_side, boxes
         )
 
-    async def preview(self, request: ChunkPreviewRequest, owner_id: str) -> ChunkPreviewView:
-        """How a text or document would be cut. Raises `InvalidInput`, `NotFound`, `ConfigurationError`."""
-        if (request.text is None) == (request.document_id is None):
-            raise InvalidInput("Give either 'text' or 'document_id'.")
-        splitter = make_splitter(request.strategy, request.max_tokens, request.overlap_tokens, self._tokens)
-        pages = [_as_page(request.text)] if request.text is not None else []
-        if request.document_id is not None:
-            document = await self._documents.get_row(request.document_id, owner_id)
-            pages = [page async for page in self._pages.load(document.sha256, limit=TEXT_PAGES)]
-        chunks = await asyncio.to_thread(_split, splitter, pages)
-        shown = [
-            ChunkPreview(chunk.page, chunk.start, chunk.end, chunk.text, list(chunk.heading_path), chunk.token_count)
-            for chunk in chunks[:PREVIEW_CHUNKS]
-        ]
-        is_truncated = len(chunks) > PREVIEW_CHUNKS or len(pages) == TEXT_PAGES
-        return ChunkPreviewView(chunks=shown, truncated=is_truncated)
-
     async def _boxes(self, document_id: str, page: int, chunk_id: str) -> list[tuple[float, float, float, float]]:
         query = select(Chunk).where(Chunk.id == chunk_id, Chunk.document_id == document_id)
         async with self._database.read() as session:
@@ -120,16 +90,3 @@ class ReadingService:
         if chunk is None:
             raise NotFound("chunk", chunk_id)
         return [(box[0], box[1], box[2], box[3]) for box in chunk.boxes] if chunk.page == page else []
-
-
-def _as_page(text: str) -> Page:
-    return Page(number=1, text=text, blocks=[Block("paragraph", 0, len(text))])
-
-
-def _split(splitter: Splitter, pages: list[Page]) -> list[ChunkText]:
-    chunks: list[ChunkText] = []
-    outline: Outline = ()
-    for page in pages:
-        cut, outline = splitter.split_page(page, outline)
-        chunks += cut
-    return chunks

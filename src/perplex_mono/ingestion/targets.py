@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from perplex_mono.inference.embedder import Embedder
-from perplex_mono.inference.models import EmbeddingModels
-from perplex_mono.ingestion.chunking import make_splitter
-from perplex_mono.ingestion.chunks import Splitter
+from perplex_mono.inference.models import EmbeddingModel, EmbeddingModels
+from perplex_mono.ingestion.chunking import require_fitting
 from perplex_mono.library.index_repository import IndexRepository
 from perplex_mono.library.models import Collection, SearchIndex
 from perplex_mono.storage.database import Database
@@ -13,11 +12,15 @@ from perplex_mono.storage.database import Database
 
 @dataclass(frozen=True)
 class IndexTarget:
-    """An index, and what is needed to write to it."""
+    """An index, and the model that its chunks are cut and embedded for."""
 
     index: SearchIndex
-    embedder: Embedder
-    splitter: Splitter
+    model: EmbeddingModel
+
+    @property
+    def embedder(self) -> Embedder:
+        """The engine of the model."""
+        return self.model.embedder
 
 
 class IndexTargets:
@@ -37,7 +40,7 @@ class IndexTargets:
         return await self.open(index)
 
     async def open(self, index: SearchIndex) -> IndexTarget:
-        """What writes to this index. Raises `ConfigurationError` when its model is not on this machine any more."""
+        """What writes to this index. Raises `ConfigurationError` when its model is gone from this machine."""
         model = await self._models.for_index(index.model, index.model_key)
-        splitter = make_splitter(index.chunk_strategy, index.chunk_max_tokens, index.chunk_overlap_tokens, model.tokens)
-        return IndexTarget(index, model.embedder, splitter)
+        require_fitting(index.chunk_strategy, index.chunk_max_tokens, index.chunk_overlap_tokens, model.tokens)
+        return IndexTarget(index, model)

@@ -129,7 +129,8 @@ class StoredPage(SQLModel, table=True):
 class Chunk(SQLModel, table=True):
     """A passage of one document as one index cuts it. `id` is derived, so cutting twice names it the same.
 
-    `text` is `[start, end)` of the page's text; the model and the full-text index read `context + text`.
+    `text` is `[start, end)` of the page's text; the model and the full-text index read `context + text`. A chunk with a
+    parent is shown as `[parent_start, parent_end)` of the page when it is found.
     """
 
     __tablename__ = "chunks"
@@ -151,6 +152,8 @@ class Chunk(SQLModel, table=True):
     boxes: list[Any] = Field(default_factory=list, sa_type=JSON)
     token_count: int
     input_hash: str
+    parent_start: int | None = None
+    parent_end: int | None = None
 
 
 class StoredEmbedding(SQLModel, table=True):

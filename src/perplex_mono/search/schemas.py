@@ -77,8 +77,21 @@ class Ranks(msgspec.Struct, frozen=True):
     sparse: int | None
 
 
+class Matched(msgspec.Struct, frozen=True):
+    """The small chunk that was found, `[start, end)` of the text of the hit that is shown for it."""
+
+    text: str
+    start: int
+    end: int
+    boxes: list[Box]
+
+
 class Hit(msgspec.Struct, frozen=True):
-    """One passage found. `scores` and `ranks` are there when `explain` was asked."""
+    """One passage found. `scores` and `ranks` are there when `explain` was asked.
+
+    In a collection that is cut hierarchically the passage is the parent of what was found, which `matched` shows and
+    `chunk_id` names; several chunks found in one parent are one hit, placed as the best of them.
+    """
 
     chunk_id: str
     document: HitDocument
@@ -91,6 +104,7 @@ class Hit(msgspec.Struct, frozen=True):
     score: float
     scores: Scores | None
     ranks: Ranks | None
+    matched: Matched | None = None
 
 
 class SearchResponse(msgspec.Struct, frozen=True):

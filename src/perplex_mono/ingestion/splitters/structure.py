@@ -6,7 +6,7 @@ from itertools import pairwise
 from perplex_mono.ingestion.chunks import Chunk, Outline, make_chunk
 from perplex_mono.ingestion.packing import pack, size, strength
 from perplex_mono.ingestion.pages import Page
-from perplex_mono.ingestion.splitters.headings import PageHeadings, outline_text
+from perplex_mono.ingestion.splitters.headings import PageHeadings
 from perplex_mono.ingestion.units import Break, TokenCounter, Unit, page_units, token_starts
 
 # Sections shorter than this share a chunk with a neighbour: a few words alone embed badly.
@@ -37,7 +37,7 @@ class StructureSplitter:
 
     def _chunk(self, page: Page, units: Sequence[Unit], headings: PageHeadings) -> Chunk:
         start, end = units[0].start, units[-1].end
-        above = outline_text(headings.above(start), self._tokens, self._max_context_tokens)
+        above = headings.context(start, self._tokens, self._max_context_tokens)
         return make_chunk(
             page,
             start,
