@@ -1,7 +1,7 @@
-"""How chunks and the fusion of two rankings decide what is found: spans of long texts, and abstracts by their chunks.
+"""How cutting and the fusion of two rankings decide what is found: spans of long texts, and abstracts by their chunks.
 
 Run `python -m benchmarks.chunking [--limit QUESTIONS] [--documents N] [--json FILE]`. Embeddings are kept in the
-temporary folder. `docs/decisions/007-chunking.md` rests on these figures.
+temporary folder. `docs/decisions/007-chunking.md` and `014-chunking-strategies.md` rest on these figures.
 """
 
 import argparse
@@ -30,7 +30,18 @@ from perplex_mono.ingestion.chunks import Chunk, split_pages
 from perplex_mono.ingestion.pages import Block, Page
 
 _TOP = 5
-_SETTINGS: tuple[tuple[str, int, int], ...] = (("structure", 200, 30), ("structure", 200, 0), ("fixed", 200, 30))
+_BUDGET_CHARACTERS = 4000
+_SETTINGS: tuple[tuple[str, int, int], ...] = (
+    ("structure", 200, 30),
+    ("structure", 200, 0),
+    ("fixed", 200, 30),
+    ("recursive", 200, 30),
+    ("sentence", 200, 30),
+    ("semantic", 200, 30),
+    ("semantic", 200, 0),
+    ("hierarchical", 200, 30),
+    ("hierarchical", 600, 60),
+)
 _FUSIONS: dict[str, Callable[[Scores, Scores], Ranking]] = {
     "dense": lambda dense, _: ranked(dense),
     "bm25": lambda _, sparse: ranked(sparse),
@@ -50,6 +61,22 @@ class Piece(NamedTuple):
     document: str
     chunk: Chunk
 
+    @property
+    def shown(self) -> "Shown":
+        """What a search would show for it."""
+        chunk = self.chunk
+        if chunk.parent_start is None or chunk.parent_end is None:
+            return Shown(self.document, chunk.start, chunk.end)
+        return Shown(self.document, chunk.parent_start, chunk.parent_end)
+
+
+class Shown(NamedTuple):
+    """Characters `[start, end)` of a document."""
+
+    document: str
+    start: int
+    end: int
+
 
 def run(limit: int | None = None, documents: int = 900) -> list[Row]:
     """Measure with the first `limit` questions, and claims over `documents` abstracts (0: none).
@@ -65,7 +92,7 @@ def run(limit: int | None = None, documents: int = 900) -> list[Row]:
     rows = [_speed(data, tokens)]
     for strategy, max_tokens, overlap_tokens in _SETTINGS:
         for headings in (True, False) if (strategy, overlap_tokens) == ("structure", 30) else (True,):
-            pieces = _long_texts(data, tokens, (strategy, max_tokens, overlap_tokens), headings)
+            pieces = _long_texts(data, tokens, (strategy, max_tokens, overlap_tokens), headings, encoder)
             name = f"spans {strategy} {max_tokens}/{overlap_tokens}{'' if headings else ' no headings'}"
             rows += _spans(name, _lines(data / "qa/chunkeval/questions.jsonl")[:limit], pieces, encoder)
     return rows + (_abstracts(data / "retrieval/scifact", tokens, documents, encoder) if documents else [])
@@ -77,21 +104,32 @@ def _spans(name: str, questions: Sequence[dict[str, Any]], pieces: Sequence[Piec
     for fusion, fuse in _FUSIONS.items():
         order = fuse(dense, sparse)
         found = [
-            _found(question, [pieces[at] for at in top[:_TOP]]) for question, top in zip(questions, order, strict=True)
+            _found(question, list(dict.fromkeys(pieces[at].shown for at in top)))
+            for question, top in zip(questions, order, strict=True)
         ]
-        recall, precision = np.mean(np.array(found), axis=0)
-        note = f"precision {precision:.3f}, {len(pieces)} chunks"
+        recall, precision, in_budget = np.mean(np.array(found), axis=0)
+        note = f"precision {precision:.3f}, in {_BUDGET_CHARACTERS} characters {in_budget:.3f}, {len(pieces)} chunks"
         rows.append(Row(f"{name}, {fusion}", float(recall), "recall@5", None, None, "", None, note))
     best = next(row.value for row in rows if row.bench.endswith(", bm25"))
     return [Row(r.bench, r.value, r.unit, best, r.value / best, r.target, None, r.note) for r in rows]
 
 
-def _found(question: dict[str, Any], top: Sequence[Piece]) -> tuple[float, float]:
-    """Give the shares of the wanted characters that were retrieved, and of the retrieved ones that were wanted."""
+def _found(question: dict[str, Any], shown: Sequence[Shown]) -> tuple[float, float, float]:
+    """Give recall and precision of the first few, in characters, and the recall of as many as fit a budget."""
     wanted = {at for reference in question["references"] for at in range(reference["start"], reference["end"])}
-    spans = [range(piece.chunk.start, piece.chunk.end) for piece in top if piece.document == question["doc"]]
-    hit = len(wanted.intersection(at for span in spans for at in span))
-    return hit / len(wanted), hit / sum(len(piece.chunk.text) for piece in top)
+    top = shown[:_TOP]
+    hit = _hit(question, wanted, top)
+    size, last = 0, 0
+    while last < len(shown) and size + shown[last].end - shown[last].start <= _BUDGET_CHARACTERS:
+        size += shown[last].end - shown[last].start
+        last += 1
+    in_budget = _hit(question, wanted, shown[:last])
+    return hit / len(wanted), hit / sum(one.end - one.start for one in top), in_budget / len(wanted)
+
+
+def _hit(question: dict[str, Any], wanted: set[int], shown: Sequence[Shown]) -> int:
+    spans = [range(one.start, one.end) for one in shown if one.document == question["doc"]]
+    return len(wanted.intersection(at for span in spans for at in span))
 
 
 def _abstracts(folder: Path, tokens: TokenCounter, documents: int, encoder: "_Encoder") -> list[Row]:
@@ -142,8 +180,10 @@ def _arms(queries: Sequence[str], pieces: Sequence[Piece], encoder: "_Encoder") 
     return dense.astype(np.float64), bm25(inputs, queries)
 
 
-def _long_texts(data: Path, tokens: TokenCounter, setting: tuple[str, int, int], headings: bool) -> list[Piece]:
-    splitter = make_splitter(*setting, tokens)
+def _long_texts(
+    data: Path, tokens: TokenCounter, setting: tuple[str, int, int], headings: bool, encoder: "_Encoder"
+) -> list[Piece]:
+    splitter = make_splitter(*setting, tokens, encoder.encode)
     pieces: list[Piece] = []
     for path in sorted((data / "qa/chunkeval/corpora").iterdir()):
         text = path.read_text(encoding="utf-8")

@@ -188,4 +188,3 @@ def test_settings_that_cannot_work_are_refused(max_tokens: int, overlap_tokens: 
 
 def test_a_blank_page_has_no_chunks() -> None:
     assert split(Page(number=1, text=" \n ")) == []
-    assert split(Page(number=1, text=" \n "), strategy="fixed") == []
