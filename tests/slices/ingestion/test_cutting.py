@@ -3,97 +3,110 @@
 import asyncio
 import contextvars
 from collections.abc import AsyncIterator
-from concurrent.futures import Future
+from threading import Event
 
 import pytest
 import pytest_asyncio
 
-from perplex_mono.errors import Unavailable
-from perplex_mono.ingestion.chunks import Splitter
+from perplex_mono.errors import ConfigurationError, Unavailable
+from perplex_mono.inference.loading import find_files
+from perplex_mono.inference.models import EmbeddingModel
+from perplex_mono.ingestion.chunks import Chunk, Splitter
 from perplex_mono.ingestion.cutting import Cutter
 from perplex_mono.ingestion.pages import Page
 from tests.app_client import PausableEmbedder
-from tests.unit.ingestion.chunked_pages import WORDS, prose
+from tests.unit.ingestion.chunked_pages import prose
 
 PAGE = Page(number=1, text=prose(60))
 
 
-@pytest.fixture
-def embedder() -> PausableEmbedder:
-    return PausableEmbedder()
+class Cut:
+    """Cuts with a stand-in model, on a single thread."""
+
+    def __init__(self) -> None:
+        self.embedder = PausableEmbedder()
+        self.model = EmbeddingModel("fake", self.embedder, find_files("bundled").token_counter())
+        self.cutter = Cutter(threads=1)
+
+    async def __call__(self, strategy: str = "semantic", pages: int = 1) -> list[Chunk]:
+        def work(splitter: Splitter) -> list[Chunk]:
+            return [chunk for _ in range(pages) for chunk in splitter.split_page(PAGE, ())[0]]
+
+        return await self.cutter.run(work, self.model, strategy, 40, 0)
 
 
 @pytest_asyncio.fixture
-async def cutter(embedder: PausableEmbedder) -> AsyncIterator[Cutter]:
-    opened = Cutter(WORDS, embedder, threads=1)
-    yield opened
-    opened.close()
+async def cut() -> AsyncIterator[Cut]:
+    made = Cut()
+    yield made
+    made.cutter.close()
 
 
-async def test_vectors_come_from_the_event_loop(cutter: Cutter, embedder: PausableEmbedder) -> None:
-    with cutter.splitter("semantic", 40, 0) as splitter:
-        cut_pages, _ = await cutter.cut(splitter, [PAGE, PAGE], ())
-    assert [len(page.chunks) > 4 for page in cut_pages] == [True, True]
-    assert all(len(page.boxes) == len(page.chunks) for page in cut_pages)
-    assert len(embedder.calls) == 2
+async def test_vectors_come_from_the_event_loop(cut: Cut) -> None:
+    assert len(await cut(pages=2)) > 8
+    assert len(cut.embedder.calls) == 2
 
 
-async def test_other_ways_of_cutting_ask_for_no_vectors(cutter: Cutter, embedder: PausableEmbedder) -> None:
+async def test_other_ways_of_cutting_ask_for_no_vectors(cut: Cut) -> None:
     for strategy in ("structure", "fixed", "recursive", "sentence", "hierarchical"):
-        with cutter.splitter(strategy, 40, 0) as splitter:
-            assert (await cutter.cut(splitter, [PAGE], ()))[0][0].chunks
-    assert embedder.calls == []
+        assert await cut(strategy)
+    assert cut.embedder.calls == []
 
 
-async def test_what_embedding_raises_reaches_the_caller(cutter: Cutter, embedder: PausableEmbedder) -> None:
-    embedder.error = Unavailable("embedding", "the model is loading")
-    with cutter.splitter("semantic", 40, 0) as splitter, pytest.raises(Unavailable, match="is loading"):
-        await cutter.cut(splitter, [PAGE], ())
+async def test_errors_reach_the_caller(cut: Cut) -> None:
+    cut.embedder.error = Unavailable("embedding", "the model is loading")
+    with pytest.raises(Unavailable, match="is loading"):
+        await cut()
+    with pytest.raises(ConfigurationError, match="must be one of"):
+        await cut("magic")
 
 
-async def test_a_cancelled_cut_frees_its_thread_and_asks_for_no_more(
-    cutter: Cutter, embedder: PausableEmbedder
-) -> None:
-    embedder.turnstile.close()
-
-    async def cut() -> None:
-        with cutter.splitter("semantic", 40, 0) as splitter:
-            await cutter.cut(splitter, [PAGE] * 50, ())
-
-    task = asyncio.create_task(cut())
-    await embedder.turnstile.reached.wait()
+async def test_a_cancelled_cut_frees_its_thread_and_asks_for_no_more(cut: Cut) -> None:
+    cut.embedder.turnstile.close()
+    task = asyncio.create_task(cut(pages=50))
+    await cut.embedder.turnstile.reached.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     async with asyncio.timeout(30):
-        assert await cutter.run(lambda: "the only thread is free") == "the only thread is free"
-    embedder.turnstile.open()
-    await asyncio.sleep(0)
-    assert embedder.calls == []
+        assert await cut("sentence"), "the only thread is free"
+    cut.embedder.turnstile.open()
+    assert cut.embedder.calls == []
 
 
-async def test_a_splitter_kept_beyond_its_block_gets_no_vectors(cutter: Cutter, embedder: PausableEmbedder) -> None:
-    kept: list[Splitter] = []
-    with cutter.splitter("semantic", 40, 0) as splitter:
-        kept.append(splitter)
+async def test_a_thread_that_works_on_after_a_cancel_gets_no_vectors(cut: Cut) -> None:
+    began, cancelled, ended = Event(), Event(), Event()
+
+    def work(splitter: Splitter) -> None:
+        began.set()
+        cancelled.wait(30)
+        try:
+            splitter.split_page(PAGE, ())
+        finally:
+            ended.set()
+
+    task = asyncio.create_task(cut.cutter.run(work, cut.model, "semantic", 40, 0))
+    await asyncio.to_thread(began.wait, 30)
+    task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await cutter.cut(kept[0], [PAGE], ())
-    assert embedder.calls == []
+        await task
+    cancelled.set()
+    assert await asyncio.to_thread(ended.wait, 30)
+    assert cut.embedder.calls == []
 
 
-async def test_the_threads_work_in_the_callers_context(cutter: Cutter) -> None:
+async def test_the_threads_work_in_the_callers_context(cut: Cut) -> None:
     trace = contextvars.ContextVar("trace", default="none")
     trace.set("the caller's")
-    assert await cutter.run(trace.get) == "the caller's"
+    assert await cut.cutter.run(lambda _: trace.get(), cut.model, "fixed", 40, 0) == "the caller's"
 
 
-async def test_closing_waits_for_nobody(embedder: PausableEmbedder) -> None:
-    opened = Cutter(WORDS, embedder, threads=1)
-    held: Future[None] = Future()
-    running = asyncio.create_task(opened.run(held.result))
+async def test_closing_waits_for_nobody(cut: Cut) -> None:
+    held = Event()
+    running = asyncio.create_task(cut.cutter.run(lambda _: held.wait(30), cut.model, "fixed", 40, 0))
     await asyncio.sleep(0)
-    opened.close()
+    cut.cutter.close()
     with pytest.raises(RuntimeError):
-        await opened.run(lambda: None)
-    held.set_result(None)
-    await running
+        await cut("fixed")
+    held.set()
+    assert await running
