@@ -73,6 +73,18 @@ async def test_the_servers_own_strategy_can_be_any(tmp_path: Path) -> None:
         assert (await preview(app, text=KEEPER))["chunking"] == view["chunking"]
 
 
+async def test_a_collection_can_be_cut_anew_in_another_way(app: App, pdf: bytes) -> None:
+    key = await collection(app, "structure")
+    (document,) = await app.ingest(("coast.pdf", pdf), collection=key)
+    for strategy in ("semantic", "hierarchical"):
+        accepted = await app.reindex(key, chunking={"strategy": strategy, **SMALL})
+        assert (await app.settle(accepted["operation_id"]))["state"] == "completed"
+        hit = (await app.search("whale harbour wall", collection_ids=[key]))["hits"][0]
+        assert (hit["matched"] is not None) == (strategy == "hierarchical")
+        seen = await preview(app, document_id=document["id"], strategy=strategy, **SMALL)
+        assert len(seen["chunks"]) == len((await app.vector_ids(key))[document["id"]])
+
+
 async def test_a_parent_is_one_hit_with_what_was_found_in_it(app: App, pdf: bytes) -> None:
     key = await collection(app, "hierarchical", max_tokens=200)
     (document,) = await app.ingest(("coast.pdf", pdf), collection=key)
