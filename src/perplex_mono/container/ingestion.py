@@ -22,8 +22,8 @@ from perplex_mono.ingestion.targets import IndexTargets
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.settings import Settings
 
-# Threads that wait for vectors cost next to nothing; too few of them would hold up documents that need none.
-CUTTING_THREADS = 32
+# For indexing anew and previews, beside one for each document that is ingested; waiting threads cost next to nothing.
+SPARE_CUTTING_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ async def open_ingestion(
     readers, reader_limits = await _open_readers(settings, stack)
     pages = PageStore(storage.database)
     chunks = ChunkStore(storage.database)
-    cutter = Cutter(threads=CUTTING_THREADS)
+    cutter = Cutter(threads=settings.ingestion.concurrent_documents + SPARE_CUTTING_THREADS)
     stack.callback(cutter.close)
     targets = IndexTargets(storage.database, inference.models)
     committer = IndexCommitter(

@@ -18,15 +18,16 @@ from tests.app_client import PausableEmbedder
 from tests.unit.ingestion.chunked_pages import prose
 
 PAGE = Page(number=1, text=prose(60))
+MOST_COMMON_THREADS = 32  # of the pool that asyncio.to_thread uses, on any machine
 
 
 class Cut:
-    """Cuts with a stand-in model, on a single thread."""
+    """Cuts with a stand-in model, on a single thread unless told otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1) -> None:
         self.embedder = PausableEmbedder()
         self.model = EmbeddingModel("fake", self.embedder, find_files("bundled").token_counter())
-        self.cutter = Cutter(threads=1)
+        self.cutter = Cutter(threads=threads)
 
     async def __call__(self, strategy: str = "semantic", pages: int = 1) -> list[Chunk]:
         def work(splitter: Splitter) -> list[Chunk]:
@@ -59,6 +60,18 @@ async def test_errors_reach_the_caller(cut: Cut) -> None:
         await cut()
     with pytest.raises(ConfigurationError, match="must be one of"):
         await cut("magic")
+
+
+async def test_cuts_that_wait_take_no_thread_from_anyone_else() -> None:
+    cut = Cut(threads=2 * MOST_COMMON_THREADS)
+    cut.embedder.turnstile.close()
+    waiting = [asyncio.create_task(cut()) for _ in range(MOST_COMMON_THREADS + 1)]
+    await cut.embedder.turnstile.reached.wait()
+    async with asyncio.timeout(30):
+        assert await asyncio.to_thread(lambda: "at once") == "at once"
+    cut.embedder.turnstile.open()
+    assert all(await asyncio.gather(*waiting))
+    cut.cutter.close()
 
 
 async def test_a_cancelled_cut_frees_its_thread_and_asks_for_no_more(cut: Cut) -> None:

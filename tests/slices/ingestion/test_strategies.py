@@ -222,7 +222,7 @@ async def test_a_document_that_waits_to_be_cut_by_meaning_can_be_cancelled(app: 
     assert again["status"] == "ready"
 
 
-async def test_nothing_else_waits_while_many_documents_wait_to_be_cut_by_meaning(app: App) -> None:
+async def test_uploads_previews_and_searches_go_on_while_documents_wait_to_be_cut_by_meaning(app: App) -> None:
     key = await collection(app, "semantic")
     app.embedder.turnstile.close()
     try:
