@@ -10,6 +10,7 @@ PerplexError
 ├── Overloaded                  a bounded queue is full; try again after `retry_after_seconds`
 ├── StorageFull                 the disk is below its reserve
 ├── Unavailable                 a component this call needs is not working now
+├── Stalled                     long work got nothing done for too long; it is interrupted and tried again
 ├── StaleLease                  this worker lost its operation to another; its write was refused
 ├── DataCorrupt                 stored data does not match its hash or cannot be decoded
 └── DocumentFailure             one document cannot be ingested; carries a stable code
@@ -85,6 +86,10 @@ class Unavailable(PerplexError):
         super().__init__(f"{component} is not available: {reason}")
         self.component = component
         self.reason = reason
+
+
+class Stalled(PerplexError):
+    """An attempt at long work did nothing durable for too long."""
 
 
 class StaleLease(PerplexError):

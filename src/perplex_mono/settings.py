@@ -116,6 +116,8 @@ class LimitSettings(_Section, frozen=True):
     sockets_total: Positive = 1000
     max_connections: Positive = 1000
     queue_documents: Positive = 10_000
+    queue_hours: Annotated[float, Meta(gt=0.0)] = 24.0
+    operation_stall_seconds: Seconds = 1800.0
     requests_per_minute_anonymous: Positive = 100
     requests_per_minute_user: Positive = 6_000
     disk_reserve_bytes: Count = 1024 * MEGABYTE

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 from perplex_mono.operations.dispatcher import Dispatcher, OperationHandler
 from perplex_mono.operations.ledger import Ledger
+from perplex_mono.operations.stalls import StallWatch
 from perplex_mono.settings import Settings
 from perplex_mono.storage.data_directory import DataDirectory
 from perplex_mono.storage.queue import ArqDoorbell
@@ -47,9 +48,11 @@ class Background:
 
     def dispatcher(self, ledger: Ledger, handlers: Mapping[str, OperationHandler]) -> Dispatcher:
         """What starts operations, one handler a kind."""
+        limits = self._settings.limits
         return Dispatcher(
             ledger,
             handlers,
+            StallWatch(limits.operation_stall_seconds, patience_seconds=limits.queue_hours * 3600),
             poll_seconds=self._settings.queue.poll_seconds,
             lease_seconds=self._settings.ingestion.lease_seconds,
         )

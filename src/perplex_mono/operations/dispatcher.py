@@ -5,17 +5,19 @@ The doorbell only calls `wake`. Without it (Redis down, a ring lost) the dispatc
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from loguru import logger
 
-from perplex_mono.errors import PerplexError, StaleLease
+from perplex_mono.errors import PerplexError, StaleLease, Stalled
+from perplex_mono.operations.leases import MAX_RUNNING
 from perplex_mono.operations.ledger import Claim, Ledger
+from perplex_mono.operations.retries import is_transient
+from perplex_mono.operations.stalls import StallWatch
 from perplex_mono.telemetry.logs import operation_id_var
 from perplex_mono.telemetry.traces import span
-
-MAX_RUNNING = 8
 
 
 class OperationHandler(Protocol):
@@ -25,18 +27,35 @@ class OperationHandler(Protocol):
         """Work until the operation ended in the ledger. Raising ends the attempt, not the server."""
 
 
+@dataclass
+class _Attempt:
+    """What is being worked at; `is_stalled` says why it was interrupted."""
+
+    claim: Claim
+    task: asyncio.Task[None]
+    is_stalled: bool = False
+
+
 class Dispatcher:
     """Runs claimed operations as supervised tasks of this process."""
 
     def __init__(
-        self, ledger: Ledger, handlers: Mapping[str, OperationHandler], *, poll_seconds: float, lease_seconds: float
+        self,
+        ledger: Ledger,
+        handlers: Mapping[str, OperationHandler],
+        stalls: StallWatch,
+        *,
+        poll_seconds: float,
+        lease_seconds: float,
     ) -> None:
         self._ledger = ledger
         self._handlers = handlers
+        self._stalls = stalls
+        ledger.on_moved(stalls.mark_moved)
         self._poll_seconds = poll_seconds
         self._renew_seconds = lease_seconds / 3
         self._wake = asyncio.Event()
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, _Attempt] = {}
         self._is_stopping = False
 
     @property
@@ -62,58 +81,74 @@ class Dispatcher:
 
     def interrupt(self, operation_id: str) -> None:
         """Stop working at an operation that was paused or cancelled; nothing it still writes will be taken."""
-        task = self._running.get(operation_id)
-        if task is not None and not task.cancelling():
-            task.cancel()
+        attempt = self._running.get(operation_id)
+        if attempt is not None and not attempt.task.cancelling():
+            attempt.task.cancel()
 
     async def stop(self, timeout_seconds: float) -> None:
         """Start nothing more and cancel what runs; every operation goes back to the queue with its checkpoints kept."""
         self._is_stopping = True
-        tasks = list(self._running.values())
+        tasks = [attempt.task for attempt in self._running.values()]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=timeout_seconds)
 
     async def _start_claimable(self) -> None:
-        room = 0 if self._is_stopping else MAX_RUNNING - len(self._running)
-        for claim in await self._ledger.claim(room, self._running) if room > 0 else []:
+        if self._is_stopping or len(self._running) >= MAX_RUNNING:
+            return
+        for claim in await self._ledger.claim(MAX_RUNNING, [attempt.claim for attempt in self._running.values()]):
             task = asyncio.create_task(self._work(claim), name=f"operation-{claim.operation_id}")
-            self._running[claim.operation_id] = task
+            self._running[claim.operation_id] = _Attempt(claim, task)
+            self._stalls.begin(claim.operation_id)
             task.add_done_callback(partial(self._forget, claim.operation_id))
 
     def _forget(self, operation_id: str, _: asyncio.Task[None]) -> None:
-        self._running.pop(operation_id, None)
+        del self._running[operation_id]
+        self._stalls.end(operation_id)
         self._wake.set()
 
     async def _work(self, claim: Claim) -> None:
         operation_id_var.set(claim.operation_id)
         handler = self._handlers[claim.kind]
-        renewal = asyncio.create_task(self._keep_lease(claim, asyncio.current_task()))
+        attempt = self._running[claim.operation_id]
+        renewal = asyncio.create_task(self._keep_lease(attempt))
         try:
             with span(f"operation.{claim.kind}", operation_id=claim.operation_id, epoch=claim.epoch):
                 await handler.run(claim)
         except asyncio.CancelledError:
-            await self._settle(self._ledger.release(claim))
+            await self._settle(self._put_back(attempt))
         except StaleLease as stale:
             logger.warning("operation.lease_lost", reason=str(stale))
         except PerplexError as error:
             logger.warning("operation.attempt_failed", reason=str(error))
-            await self._settle(self._ledger.fail(claim, error, permanent=False))
+            await self._settle(self._ledger.fail(claim, error, permanent=not is_transient(error)))
         except Exception as error:
             logger.exception("operation.attempt_broke")
-            await self._settle(self._ledger.fail(claim, error, permanent=False))
+            await self._settle(self._ledger.fail(claim, error, permanent=not is_transient(error)))
         finally:
             renewal.cancel()
 
-    async def _keep_lease(self, claim: Claim, worker: "asyncio.Task[None] | None") -> None:
+    async def _put_back(self, attempt: _Attempt) -> None:
+        """End an attempt that was interrupted: by its own stall, or by nothing that it is to blame for."""
+        if not attempt.is_stalled:
+            await self._ledger.release(attempt.claim)
+            return
+        limit = f"{self._stalls.limit_seconds:g} seconds (limits.operation_stall_seconds)"
+        await self._ledger.fail(attempt.claim, Stalled(f"It got nothing done for {limit}."), permanent=False)
+
+    async def _keep_lease(self, attempt: _Attempt) -> None:
+        claim = attempt.claim
         while True:
             await asyncio.sleep(self._renew_seconds)
+            if self._stalls.is_stalled(claim.operation_id) and not attempt.task.cancelling():
+                logger.warning("operation.stalled", kind=claim.kind)
+                attempt.is_stalled = True
+                attempt.task.cancel()
             try:
                 await self._ledger.renew(claim)
             except StaleLease:
-                if worker is not None:
-                    worker.cancel()
+                attempt.task.cancel()
                 return
             except Exception:
                 logger.exception("operation.lease_renewal_failed")

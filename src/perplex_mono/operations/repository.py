@@ -57,11 +57,24 @@ class OperationRepository:
         )
         return (await self._session.exec(query.order_by(col(Operation.id).desc()).limit(limit))).all()
 
-    async def list_claimable(self, now: datetime, limit: int, except_ids: Collection[str] = ()) -> Sequence[Operation]:
-        """What may be started now: queued and due, or running with a lease that ran out."""
+    async def list_claimable(
+        self, now: datetime, per_owner: int, except_ids: Collection[str] = ()
+    ) -> Sequence[Operation]:
+        """What may be started now: queued and due, or running with a lease that ran out.
+
+        Of each owner the first `per_owner` that are urgent and as many that are not, by priority and then age.
+        """
         due = or_(col(Operation.not_before).is_(None), col(Operation.not_before) <= now)
-        query = (
-            select(Operation)
+        place = (
+            func.row_number()
+            .over(
+                partition_by=(col(Operation.owner_id), col(Operation.priority) > 0),
+                order_by=(col(Operation.priority).desc(), col(Operation.created_at)),
+            )
+            .label("place")
+        )
+        ranked = (
+            select(Operation.id, place)
             .where(
                 or_(
                     (col(Operation.state) == "queued") & due,
@@ -69,8 +82,13 @@ class OperationRepository:
                 ),
                 col(Operation.id).not_in(except_ids),
             )
+            .subquery()
+        )
+        query = (
+            select(Operation)
+            .join(ranked, col(Operation.id) == ranked.c.id)
+            .where(ranked.c.place <= per_owner)
             .order_by(col(Operation.priority).desc(), col(Operation.created_at))
-            .limit(limit)
         )
         return (await self._session.exec(query)).all()
 

@@ -18,6 +18,7 @@ from perplex_mono.errors import (
     Overloaded,
     PerplexError,
     StaleLease,
+    Stalled,
     StorageFull,
     TooLarge,
     Unavailable,
@@ -39,6 +40,7 @@ _KINDS: list[tuple[type[PerplexError], int, str, str]] = [
     (Overloaded, 429, "overloaded", "Too much at once"),
     (StorageFull, 507, "storage-full", "The disk is full"),
     (Unavailable, 503, "unavailable", "A component is not available"),
+    (Stalled, 503, "unavailable", "A component is not available"),
     (DataCorrupt, 500, "data-corrupt", "Stored data is damaged"),
 ]
 _STATUS_SLUGS = {

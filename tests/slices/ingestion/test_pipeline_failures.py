@@ -45,7 +45,7 @@ async def test_a_model_that_fails_midway_is_asked_again_and_nothing_half_is_seen
     await reached(app, "embedder")
     app.embedder.error = Unavailable("embedding", "the model is being replaced")
     app.embedder.turnstile.open()
-    assert (await app.next_event(accepted["operation_id"], "retrying"))["data"]["in_seconds"] == 2.0
+    assert (await app.next_event(accepted["operation_id"], "retrying"))["data"]["in_seconds"] <= 2.0
     assert await app.vector_ids() == {}
     assert await app.names_found("stormglass short", mode="sparse") == []
     app.embedder.error = None

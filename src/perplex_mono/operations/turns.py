@@ -1,0 +1,62 @@
+"""Whose operation starts next: nobody's flood keeps the others out, and a single upload never waits behind a scan."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+LANE_SLOTS = 10
+OWNER_SLOTS = 8  # of a lane; the others are kept for other owners
+
+
+class Started(Protocol):
+    """What counts of an operation that runs."""
+
+    @property
+    def owner_id(self) -> str: ...
+    @property
+    def priority(self) -> int: ...
+
+
+class Waiting(Started, Protocol):
+    """What counts of an operation that could start."""
+
+    @property
+    def created_at(self) -> datetime: ...
+
+
+W = TypeVar("W", bound=Waiting)
+
+
+def is_urgent(operation: Started) -> bool:
+    """Whether somebody sits and waits for it: such operations have slots of their own, however much else runs."""
+    return operation.priority > 0
+
+
+def choose_next(waiting: Sequence[W], running: Iterable[Started], limit: int) -> list[W]:
+    """Up to `limit` of `waiting` that may start beside `running`, in the order in which they should.
+
+    The owner with the fewest running operations comes first; of one owner, the highest priority and then the oldest.
+    """
+    of_owner: Counter[str] = Counter()
+    of_lane: Counter[bool] = Counter()
+    of_owner_in_lane: Counter[tuple[str, bool]] = Counter()
+
+    def count(operation: Started) -> None:
+        of_owner[operation.owner_id] += 1
+        of_lane[is_urgent(operation)] += 1
+        of_owner_in_lane[operation.owner_id, is_urgent(operation)] += 1
+
+    def has_slot(operation: W) -> bool:
+        lane = is_urgent(operation)
+        return of_lane[lane] < LANE_SLOTS and of_owner_in_lane[operation.owner_id, lane] < OWNER_SLOTS
+
+    for operation in running:
+        count(operation)
+    left, chosen = list(waiting), list[W]()
+    while len(chosen) < limit and (able := [operation for operation in left if has_slot(operation)]):
+        best = min(able, key=lambda one: (of_owner[one.owner_id], -one.priority, one.created_at))
+        left.remove(best)
+        chosen.append(best)
+        count(best)
+    return chosen

@@ -1,0 +1,71 @@
+"""What stands still is told from what waits for others."""
+
+import pytest
+
+from perplex_mono.operations.stalls import StallWatch
+
+
+class ManualTime:
+    """Monotonic seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def time() -> ManualTime:
+    return ManualTime()
+
+
+@pytest.fixture
+def watch(time: ManualTime) -> StallWatch:
+    return StallWatch(10, 100, clock=time)
+
+
+def test_silence_is_a_stall_after_the_limit(watch: StallWatch, time: ManualTime) -> None:
+    watch.begin("a")
+    time.seconds += 10
+    assert not watch.is_stalled("a")
+    time.seconds += 1
+    assert watch.is_stalled("a")
+
+
+def test_work_that_gets_done_starts_the_clock_anew(watch: StallWatch, time: ManualTime) -> None:
+    watch.begin("a")
+    for _ in range(5):
+        time.seconds += 9
+        assert not watch.is_stalled("a")
+        watch.mark_moved("a")
+
+
+def test_a_wait_for_others_does_not_count_while_they_get_on(watch: StallWatch, time: ManualTime) -> None:
+    watch.begin("waiting")
+    watch.begin("working")
+    for _ in range(5):
+        time.seconds += 9
+        watch.mark_moved("working")
+        assert not watch.is_stalled("waiting")
+    watch.end("working")
+    time.seconds += 11
+    assert watch.is_stalled("waiting")
+
+
+def test_that_another_one_starts_is_no_progress(watch: StallWatch, time: ManualTime) -> None:
+    watch.begin("hung")
+    time.seconds += 11
+    watch.begin("new")
+    assert watch.is_stalled("hung")
+    assert not watch.is_stalled("new")
+
+
+def test_nobody_waits_for_ever(watch: StallWatch, time: ManualTime) -> None:
+    watch.begin("hung")
+    watch.begin("working")
+    for _ in range(12):
+        time.seconds += 9
+        watch.mark_moved("working")
+    assert watch.is_stalled("hung")
+    assert not watch.is_stalled("working")
