@@ -10,13 +10,14 @@ from loguru import logger
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from perplex_mono.errors import NotFound, PerplexError, StaleLease, Unavailable
+from perplex_mono.errors import NotFound, PerplexError, StaleLease, StorageFull, Unavailable
 from perplex_mono.ingestion.indexing import load_chunks
 from perplex_mono.library.index_repository import IndexRepository
 from perplex_mono.library.models import Collection, Document, SearchIndex
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.models import Operation
 from perplex_mono.storage.database import Database
+from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
 from perplex_mono.storage.identity import utc_now
 from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import DocumentRows, VectorStore
@@ -95,8 +96,7 @@ class IndexCommitter:
             try:
                 await self._commit_group(group)
             except Exception as error:
-                logger.exception("index.commit_failed", documents=len(group))
-                self._settle(group, Unavailable("index", f"a commit failed: {error}"))
+                self._refuse(group, error)
             finally:
                 self._settle(group, StaleLease("The server is shutting down."))
             if self._commits_since_maintenance >= MAINTAIN_EVERY_COMMITS:
@@ -127,6 +127,12 @@ class IndexCommitter:
             if not prepared.committed.done():
                 prepared.committed.set_exception(error)
 
+    def _refuse(self, group: Sequence[PreparedDocument], error: Exception) -> None:
+        logger.exception("index.commit_failed", documents=len(group))
+        failure = StorageFull(MESSAGE) if is_disk_full(error) else Unavailable("index", f"a commit failed: {error}")
+        failure.__cause__ = error
+        self._settle(group, failure)
+
     async def _gather(self, first: PreparedDocument) -> list[PreparedDocument]:
         group, chunks = [first], first.chunk_count
         deadline = asyncio.get_running_loop().time() + self._max_seconds
@@ -146,23 +152,29 @@ class IndexCommitter:
             if not prepared.committed.done():  # its operation was paused or cancelled, and may be at it again
                 by_table[prepared.index.table_name].append(prepared)
         for table, members in by_table.items():
-            with span("index.commit", documents=len(members), chunks=sum(member.chunk_count for member in members)):
-                complete = [rows for member in members if (rows := await self._rows(member)) is not None]
-                if not complete:
-                    continue
-                await vectors.create_table(table, members[0].index.dimension)
-                failpoint("before_lance_commit")
-                await vectors.commit_documents(table, complete)
-                failpoint("after_lance_commit")
-            self._commits_since_maintenance += 1
-            self._touched.add(table)
-            committed = {rows.document_id for rows in complete}
-            by_claim: dict[tuple[str, int], list[PreparedDocument]] = defaultdict(list)
-            for member in members:
-                if member.document_id in committed:
-                    by_claim[member.claim.operation_id, member.claim.epoch].append(member)
-            for mine in by_claim.values():
-                await self._mark_ready(vectors, table, mine)
+            try:
+                await self._commit_table(vectors, table, members)
+            except Exception as error:  # of this table alone: it may have been dropped with its collection
+                self._refuse(members, error)
+
+    async def _commit_table(self, vectors: VectorStore, table: str, members: Sequence[PreparedDocument]) -> None:
+        with span("index.commit", documents=len(members), chunks=sum(member.chunk_count for member in members)):
+            complete = [rows for member in members if (rows := await self._rows(member)) is not None]
+            if not complete:
+                return
+            await vectors.create_table(table, members[0].index.dimension)
+            failpoint("before_lance_commit")
+            await vectors.commit_documents(table, complete)
+            failpoint("after_lance_commit")
+        self._commits_since_maintenance += 1
+        self._touched.add(table)
+        committed = {rows.document_id for rows in complete}
+        by_claim: dict[tuple[str, int], list[PreparedDocument]] = defaultdict(list)
+        for member in members:
+            if member.document_id in committed:
+                by_claim[member.claim.operation_id, member.claim.epoch].append(member)
+        for mine in by_claim.values():
+            await self._mark_ready(vectors, table, mine)
 
     async def _rows(self, prepared: PreparedDocument) -> DocumentRows | None:
         """The document's chunks, every one with its vector; otherwise it is told to try again, and left out."""
@@ -188,7 +200,8 @@ class IndexCommitter:
             judged = dict.fromkeys(group, taken_back)
         refused = {prepared: refusal for prepared, refusal in judged.items() if refusal is not None}
         if refused:
-            await vectors.delete_documents(table, [prepared.document_id for prepared in refused])
+            with suppress(NotFound):  # the table is gone, and their rows with it
+                await vectors.delete_documents(table, [prepared.document_id for prepared in refused])
         for prepared in judged:
             if prepared in refused:
                 self._settle([prepared], refused[prepared])

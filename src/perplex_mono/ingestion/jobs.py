@@ -12,11 +12,13 @@ from perplex_mono.errors import DocumentFailure, PerplexError, StaleLease, Stora
 from perplex_mono.ingestion.committer import IndexCommitter, IndexSwitched
 from perplex_mono.ingestion.document_states import DocumentStates
 from perplex_mono.ingestion.pipeline import IngestPipeline, Work
+from perplex_mono.ingestion.places import DocumentPlaces, Place
 from perplex_mono.ingestion.targets import IndexTargets
 from perplex_mono.library.models import Document
 from perplex_mono.library.repository import DocumentRepository
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.progress import DocumentProgress, ProgressMeter
+from perplex_mono.operations.retries import is_transient
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
 
@@ -44,8 +46,7 @@ class IngestHandler:
         self._pipeline = pipeline
         self._committer = committer
         self._targets = targets
-        self._places = asyncio.Semaphore(concurrent_documents)
-        self._large_places = asyncio.Semaphore(max(1, concurrent_documents // 2))
+        self._places = DocumentPlaces(concurrent_documents)
 
     async def run(self, claim: Claim) -> None:
         """Ingest until nothing of the operation is left to do, attachments found on the way included."""
@@ -67,7 +68,7 @@ class IngestHandler:
             while documents := await self._pending(claim):
                 async with asyncio.TaskGroup() as group:
                     for document in documents:
-                        place = await self._take_place(document)
+                        place = await self._places.take(claim, is_large=document.size_bytes > LARGE_BYTES)
                         task = group.create_task(self._ingest(claim, document, meter, place))
                         task.add_done_callback(place.leave)
         except ExceptionGroup as errors:
@@ -79,14 +80,7 @@ class IngestHandler:
             failed = await DocumentRepository(session).count_failed(claim.operation_id)
         await self._ledger.complete(claim, failed_count=failed)
 
-    async def _take_place(self, document: Document) -> "_Place":
-        """Wait for a place; large documents may take only half of them, so that small ones never wait for giants."""
-        is_large = document.size_bytes > LARGE_BYTES
-        place = _Place([self._large_places, self._places] if is_large else [self._places])
-        await place.take()
-        return place
-
-    async def _ingest(self, claim: Claim, document: Document, meter: ProgressMeter, place: "_Place") -> None:
+    async def _ingest(self, claim: Claim, document: Document, meter: ProgressMeter, place: Place) -> None:
         progress = DocumentProgress(meter, document.id, document.name)
         self._committer.in_flight += 1
         try:
@@ -109,14 +103,14 @@ class IngestHandler:
         except DocumentFailure as failure:
             logger.info("document.failed", document_id=document.id, code=failure.code, reason=str(failure))
             await self._states.fail(work.claim, document, failure, work.reading)
-        except PerplexError:
-            raise
         except Exception as error:
             await self._judge(work, error)
 
     async def _judge(self, work: Work, error: Exception) -> None:
-        """Trouble with the storage is raised, to be tried again; anything else must be the document's own."""
+        """What may pass and trouble with the storage is raised, to be tried again; the rest is the document's own."""
         document = work.document
+        if isinstance(error, PerplexError) and is_transient(error):
+            raise error
         if is_disk_full(error):
             raise StorageFull(MESSAGE) from error
         if isinstance(error, (SQLAlchemyError, OSError)):
@@ -138,29 +132,6 @@ class IngestHandler:
     async def _meter(self, session: AsyncSession, claim: Claim) -> ProgressMeter:
         settled, total = await DocumentRepository(session).count_pages(claim.operation_id)
         return ProgressMeter(partial(self._ledger.record_progress, claim), unit="pages", done=settled, total=total)
-
-
-class _Place:
-    """The right to read and embed; left before the commit, where documents wait for each other."""
-
-    def __init__(self, semaphores: list[asyncio.Semaphore]) -> None:
-        self._wanted = semaphores
-        self._taken: list[asyncio.Semaphore] = []
-
-    async def take(self) -> None:
-        """Wait until all are free; a cancelled wait takes none."""
-        try:
-            for semaphore in self._wanted:
-                await semaphore.acquire()
-                self._taken.append(semaphore)
-        except BaseException:
-            self.leave()
-            raise
-
-    def leave(self, *_: object) -> None:
-        """Let another document have it; harmless the second time."""
-        while self._taken:
-            self._taken.pop().release()
 
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:

@@ -3,13 +3,13 @@
 import asyncio
 import shutil
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 import msgspec
 
-from perplex_mono.errors import DocumentFailure, Unavailable
-from perplex_mono.inference.ocr import OcrEngine, PageRaster
+from perplex_mono.errors import DocumentFailure, Overloaded, Unavailable
+from perplex_mono.inference.ocr import OcrEngine, OcrPage, PageRaster
 from perplex_mono.ingestion.ocr_layout import page_from_ocr
 from perplex_mono.ingestion.page_store import PageStore
 from perplex_mono.ingestion.pages import Attachment, Page, PageImage
@@ -18,6 +18,8 @@ from perplex_mono.ingestion.readers.contract import Opened, ReaderLimits, ReadRe
 from perplex_mono.library.models import Document
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.telemetry.traces import span
+
+OCR_FULL_SECONDS = 0.5
 
 OnOpened = Callable[[Opened], Awaitable[None]]
 OnAttachment = Callable[[Attachment], Awaitable[None]]
@@ -47,7 +49,13 @@ class PageReader:
         self._min_confidence = min_confidence
 
     async def read(
-        self, document: Document, on_opened: OnOpened, on_attachment: OnAttachment, on_recognised: OnRecognised
+        self,
+        document: Document,
+        on_opened: OnOpened,
+        on_attachment: OnAttachment,
+        on_recognised: OnRecognised,
+        *,
+        is_urgent: bool = False,
     ) -> AsyncGenerator[tuple[Page, bool], None]:
         """Every page in order, each with whether it is new: neither stored before nor given to `on_recognised`.
 
@@ -56,7 +64,7 @@ class PageReader:
         """
         stored = await self._store.numbers(document.sha256)
         yielded = 0
-        news = self._read_new(document, stored, on_opened, on_attachment, on_recognised)
+        news = self._read_new(document, stored, on_opened, on_attachment, on_recognised, is_urgent)
         async with aclosing(news) as fresh:
             async for page in fresh:
                 async for known in self._stored_between(document, stored, yielded, page.number):
@@ -83,6 +91,7 @@ class PageReader:
         on_opened: OnOpened,
         on_attachment: OnAttachment,
         on_recognised: OnRecognised,
+        is_urgent: bool,
     ) -> AsyncGenerator[Page, None]:
         folder = await asyncio.to_thread(self._blobs.working_directory)
         request = ReadRequest(
@@ -95,7 +104,7 @@ class PageReader:
         )
         waiting: deque[asyncio.Task[Page] | Page] = deque()
         try:
-            async with aclosing(self._readers.read(request)) as items:
+            async with aclosing(self._readers.read(request, is_urgent=is_urgent)) as items:
                 async for item in items:
                     if isinstance(item, Opened):
                         await on_opened(item)
@@ -110,9 +119,7 @@ class PageReader:
             while waiting:
                 yield await _finished(waiting.popleft())
         finally:
-            for task in waiting:
-                if isinstance(task, asyncio.Task):
-                    task.cancel()
+            await _cancel([item for item in waiting if isinstance(item, asyncio.Task)])
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _recognise(self, image: PageImage, on_recognised: OnRecognised) -> Page:
@@ -128,14 +135,29 @@ class PageReader:
         raster = PageRaster(width=image.width, height=image.height, pixels=image.pixels)
         try:
             with span("ocr.page", page=image.number, engine=self._ocr.name):
-                result = await self._ocr.recognise(raster)
+                result = await self._recognise_when_free(raster)
         except Unavailable as error:
             raise DocumentFailure("ocr_unavailable", f"Page {image.number} needs OCR, but {error}") from error
         return page_from_ocr(image, result, min_confidence=self._min_confidence)
 
+    async def _recognise_when_free(self, raster: PageRaster) -> OcrPage:
+        """Other documents may fill the queue of OCR: a page waits for them, it does not fail."""
+        while True:
+            try:
+                return await self._ocr.recognise(raster)
+            except Overloaded:
+                await asyncio.sleep(OCR_FULL_SECONDS)
+
 
 def _is_done(item: asyncio.Task[Page] | Page) -> bool:
     return isinstance(item, Page) or item.done()
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Page]]) -> None:
+    """Stop them and wait for that; what went wrong in them matters to nobody any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _finished(item: asyncio.Task[Page] | Page) -> Page:

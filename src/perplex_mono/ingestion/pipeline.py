@@ -19,6 +19,7 @@ from perplex_mono.ingestion.targets import IndexTarget
 from perplex_mono.library.models import Document
 from perplex_mono.operations.ledger import Claim
 from perplex_mono.operations.progress import DocumentProgress
+from perplex_mono.operations.turns import is_urgent
 from perplex_mono.telemetry.traces import span
 
 BATCH_PAGES = 16
@@ -102,7 +103,7 @@ class IngestPipeline:
             if taking is not None:
                 taking.cancel()
             producer.cancel()
-            await asyncio.wait((producer,))
+            await asyncio.gather(producer, return_exceptions=True)
         producer.result()
 
     async def _read(self, work: Work) -> AsyncGenerator[list[Page], None]:
@@ -122,7 +123,8 @@ class IngestPipeline:
             await self._states.checkpoint(work.claim, work.document, work.reading)
 
         batch: list[Page] = []
-        pages = self._reader.read(work.document, opened, attached, recognised)
+        urgent = is_urgent(work.claim)
+        pages = self._reader.read(work.document, opened, attached, recognised, is_urgent=urgent)
         async with aclosing(pages) as stream:
             async for page, is_new in stream:
                 batch.append(page)

@@ -33,7 +33,7 @@ class ReaderPoolStatus(msgspec.Struct, frozen=True):
 
 
 class ReaderPool:
-    """Up to `processes` children that read, and one more that draws pages for people who wait.
+    """Up to `processes` children that read, one more that reads what is urgent, and one that draws pages.
 
     Children start when first needed, serve up to `max_documents_per_child` documents, and are replaced sooner when they
     hold more than `max_idle_rss_bytes` or after a failure. `page_timeout_seconds` is how long a child may work
@@ -52,28 +52,31 @@ class ReaderPool:
         self._page_timeout_seconds = page_timeout_seconds
         self._limits = limits
         self._readers = _Lane(processes, READ_NICENESS, max_documents_per_child, max_idle_rss_bytes)
+        self._urgent_readers = _Lane(1, READ_NICENESS, max_documents_per_child, max_idle_rss_bytes)
         self._renderers = _Lane(1, RENDER_NICENESS, max_documents_per_child, max_idle_rss_bytes)
 
     async def open(self) -> None:
         """Allow work. Starts nothing: the first document does."""
-        self._readers.is_open = self._renderers.is_open = True
+        for lane in self._lanes:
+            lane.is_open = True
 
     async def close(self) -> None:
         """Kill every child and wait until all are reaped; a document being read ends with `Unavailable`."""
-        await asyncio.gather(self._readers.close(), self._renderers.close())
+        await asyncio.gather(*(lane.close() for lane in self._lanes))
 
-    async def read(self, request: ReadRequest) -> AsyncGenerator[ReaderItem, None]:
-        """The items of a document, as its child finds them.
+    async def read(self, request: ReadRequest, *, is_urgent: bool = False) -> AsyncGenerator[ReaderItem, None]:
+        """The items of a document, as its child finds them; an urgent one does not wait for long documents to end.
 
         Closing the iterator or cancelling its consumer kills the child. Raises `DocumentFailure` when the document
         cannot be read, `Unavailable` when no child can be started or the pool is closed.
         """
-        async with self._readers.borrow() as process:
+        lane = self._urgent_readers if is_urgent and self._readers.is_full else self._readers
+        async with lane.borrow() as process:
             session = self._session(process, ReadCommand(request), request.limits)
             await session.begin()
             while not isinstance(item := await session.receive(), Done | bytes):
                 yield item
-            self._readers.settle(process, item)
+            lane.settle(process, item)
 
     async def render_page(
         self, path: str, media_type: str, page: int, max_side: int, highlights: Sequence[Box] = ()
@@ -93,8 +96,8 @@ class ReaderPool:
         return png
 
     def status(self) -> ReaderPoolStatus:
-        """Counts over both lanes, and the reason of the last start that failed."""
-        lanes = (self._readers, self._renderers)
+        """Counts over all lanes, and the reason of the last start that failed."""
+        lanes = self._lanes
         reason = next((lane.start_failure for lane in lanes if lane.start_failure), "")
         return ReaderPoolStatus(
             state="closed" if not self._readers.is_open else "degraded" if reason else "ready",
@@ -104,6 +107,10 @@ class ReaderPool:
             documents=sum(lane.documents for lane in lanes),
             replaced=sum(lane.replaced for lane in lanes),
         )
+
+    @property
+    def _lanes(self) -> tuple["_Lane", ...]:
+        return self._readers, self._urgent_readers, self._renderers
 
     def _session(
         self, process: ReaderProcess, command: ReadCommand | RenderCommand, limits: ReaderLimits
@@ -128,6 +135,11 @@ class _Lane:
         self._starting = 0
         self._disposals: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a borrower would have to wait."""
+        return self._slots.locked()
 
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[ReaderProcess]:

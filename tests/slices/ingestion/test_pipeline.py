@@ -103,9 +103,9 @@ async def test_stored_pages_are_not_read_or_recognised_again(
     skipped: list[frozenset[int]] = []
     read = ReaderPool.read
 
-    def watched(pool: ReaderPool, request: ReadRequest) -> AsyncGenerator[ReaderItem, None]:
+    def watched(pool: ReaderPool, request: ReadRequest, *, is_urgent: bool) -> AsyncGenerator[ReaderItem, None]:
         skipped.append(request.skip_pages)
-        return read(pool, request)
+        return read(pool, request, is_urgent=is_urgent)
 
     monkeypatch.setattr(ReaderPool, "read", watched)
     scan = make.scanned_pdf(tmp_path / "scan.pdf", ["page one", "page two"])
