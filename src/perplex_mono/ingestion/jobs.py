@@ -1,6 +1,7 @@
 """The `ingest` operation: every document it was given, a few at a time, each judged alone."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -63,22 +64,23 @@ class IngestHandler:
             return
         async with self._database.read() as session:
             meter = await self._meter(session, claim)
-        recording = asyncio.create_task(meter.run())
         try:
-            while documents := await self._pending(claim):
-                async with asyncio.TaskGroup() as group:
-                    for document in documents:
-                        place = await self._places.take(claim, is_large=document.size_bytes > LARGE_BYTES)
-                        task = group.create_task(self._ingest(claim, document, meter, place))
-                        task.add_done_callback(place.leave)
+            async with meter.recording():
+                while documents := await self._pending(claim):
+                    await self._ingest_together(claim, documents, meter)
         except ExceptionGroup as errors:
             raise _first(errors) from errors
-        finally:
-            recording.cancel()
-        await meter.flush()
         async with self._database.read() as session:
             failed = await DocumentRepository(session).count_failed(claim.operation_id)
         await self._ledger.complete(claim, failed_count=failed)
+
+    async def _ingest_together(self, claim: Claim, documents: Sequence[Document], meter: ProgressMeter) -> None:
+        """Each as soon as there is a place for it; large ones may take only half of the places."""
+        async with asyncio.TaskGroup() as group:
+            for document in documents:
+                place = await self._places.take(claim, is_large=document.size_bytes > LARGE_BYTES)
+                task = group.create_task(self._ingest(claim, document, meter, place))
+                task.add_done_callback(place.leave)
 
     async def _ingest(self, claim: Claim, document: Document, meter: ProgressMeter, place: Place) -> None:
         progress = DocumentProgress(meter, document.id, document.name)
@@ -131,7 +133,8 @@ class IngestHandler:
 
     async def _meter(self, session: AsyncSession, claim: Claim) -> ProgressMeter:
         settled, total = await DocumentRepository(session).count_pages(claim.operation_id)
-        return ProgressMeter(partial(self._ledger.record_progress, claim), unit="pages", done=settled, total=total)
+        record = partial(self._ledger.record_progress, claim)
+        return ProgressMeter(record, unit="pages", done=settled, total=total, unopened=total - settled)
 
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:

@@ -61,13 +61,9 @@ class ReindexHandler:
         async with self._database.read() as session:
             done, total = await IndexRepository(session).count_pages(index)
         meter = ProgressMeter(partial(self._ledger.record_progress, claim), unit="pages", done=done, total=total)
-        recording = asyncio.create_task(meter.run())
-        try:
+        async with meter.recording():
             while not await self._switch(claim, index.id):
                 await self._fill(claim, target, meter)
-        finally:
-            recording.cancel()
-        await meter.flush()
         await self._ledger.complete(claim, summary={"index_id": index.id})
 
     async def _fill(self, claim: Claim, target: IndexTarget, meter: ProgressMeter) -> None:

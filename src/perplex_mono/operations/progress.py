@@ -2,18 +2,24 @@
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
+from loguru import logger
+
+from perplex_mono.errors import StaleLease
 from perplex_mono.operations.ledger import Progress
+from perplex_mono.operations.pace import Pace
 
 FLUSH_SECONDS = 0.25
-RATE_WINDOW_SECONDS = 30.0
 
 
 class ProgressMeter:
-    """Counts the work of one attempt and hands a coalesced `Progress` to `record`, at most four times a second."""
+    """Counts the work of one attempt and hands a coalesced `Progress` to `record`, at most four times a second.
+
+    `unopened` of the `total` are documents that count as one unit until their size is known.
+    """
 
     def __init__(
         self,
@@ -22,14 +28,17 @@ class ProgressMeter:
         unit: str,
         done: int = 0,
         total: int = 0,
+        unopened: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._record = record
         self._unit = unit
-        self._clock = clock
+        self._pace = Pace(done, clock)
         self._current: Mapping[str, Any] = {}
-        self._samples: deque[tuple[float, int]] = deque([(clock(), done)])
         self._dirty = False
+        self._unopened = unopened
+        self._opened = 0
+        self._opened_units = 0
         self.done = done
         self.total = total
 
@@ -38,43 +47,74 @@ class ProgressMeter:
         self.total += more
         self._dirty = True
 
+    def expect_document(self) -> None:
+        """Another document was found; it counts as one until it is opened."""
+        self._unopened += 1
+        self.expect(1)
+
+    def open_document(self, units: int) -> None:
+        """A document that counted as one has `units`."""
+        self._unopened = max(0, self._unopened - 1)
+        self._opened += 1
+        self._opened_units += units
+        self.expect(units - 1)
+
     def advance(self, count: int, current: Mapping[str, Any]) -> None:
         """`count` more units are done; `current` is what is being worked at."""
         self.done += count
         self._current = current
         self._dirty = True
-        now = self._clock()
-        self._samples.append((now, self.done))
-        while len(self._samples) > 2 and self._samples[1][0] < now - RATE_WINDOW_SECONDS:
-            self._samples.popleft()
+        self._pace.note(self.done)
 
     def snapshot(self) -> Progress:
         """The figures as they are now. Rate and ETA are None until something moved."""
-        first_time, first_done = self._samples[0]
-        elapsed = self._clock() - first_time
-        moved = self.done - first_done
-        rate = moved / elapsed if moved > 0 and elapsed > 0 else None
-        remaining = max(0, self.total - self.done)
+        rate, eta = self._pace.measure(self._left())
         return Progress(
             done=self.done,
             total=self.total,
             unit=self._unit,
-            rate_per_second=round(rate, 3) if rate else None,
-            eta_seconds=round(remaining / rate, 1) if rate else None,
+            rate_per_second=None if rate is None else round(rate, 3),
+            eta_seconds=None if eta is None else round(eta, 1),
             current=self._current,
         )
 
+    def _left(self) -> float:
+        """Units still to do, documents that are not open yet taken to be like those that are."""
+        usual = self._opened_units / self._opened if self._opened else 1.0
+        return max(0.0, self.total - self.done + self._unopened * (usual - 1))
+
+    @asynccontextmanager
+    async def recording(self) -> AsyncIterator[None]:
+        """Record while the block runs, and once more when it ended well."""
+        task = asyncio.create_task(self.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await self.flush()
+
     async def run(self) -> None:
-        """Record whenever something changed, until cancelled."""
+        """Record whenever something changed, until cancelled or until the work is no longer ours."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
-            await self.flush()
+            try:
+                await self.flush()
+            except StaleLease:
+                return
+            except Exception as error:
+                logger.warning("progress.not_recorded", reason=str(error))
 
     async def flush(self) -> None:
         """Record now if something changed since the last time."""
-        if self._dirty:
-            self._dirty = False
+        if not self._dirty:
+            return
+        self._dirty = False
+        try:
             await self._record(self.snapshot())
+        except BaseException:
+            self._dirty = True
+            raise
 
 
 class DocumentProgress:
@@ -85,16 +125,21 @@ class DocumentProgress:
         self._document_id = document_id
         self._name = name
         self._expected = 1
+        self._is_open = False
         self._done = 0
 
     def expect_pages(self, count: int) -> None:
         """The document has `count` pages."""
-        self._meter.expect(max(count, self._done, 1) - self._expected)
-        self._expected = max(count, self._done, 1)
+        pages = max(count, self._done, 1)
+        if self._is_open:
+            self._meter.expect(pages - self._expected)
+        else:
+            self._meter.open_document(pages)
+        self._expected, self._is_open = pages, True
 
     def expect_attachment(self) -> None:
         """Another document was found inside this one; it counts as one page until it is opened itself."""
-        self._meter.expect(1)
+        self._meter.expect_document()
 
     def advance(self, pages: int, last_page: int) -> None:
         """`pages` more are searchable-to-be; `last_page` is the newest."""
@@ -105,5 +150,7 @@ class DocumentProgress:
 
     def finish(self) -> None:
         """Nothing more will come of this document, well or not."""
+        if not self._is_open:
+            self.expect_pages(self._expected)
         remaining, self._done = self._expected - self._done, self._expected
         self._meter.advance(remaining, {"document_id": self._document_id, "document": self._name, "page": None})

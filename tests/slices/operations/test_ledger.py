@@ -9,7 +9,6 @@ from perplex_mono.errors import NotFound, StaleLease
 from perplex_mono.operations.events import EventBus
 from perplex_mono.operations.ledger import Claim, Ledger, Progress
 from perplex_mono.operations.models import Operation
-from perplex_mono.operations.progress import DocumentProgress, ProgressMeter
 from perplex_mono.operations.service import OperationService
 from perplex_mono.storage.database import Database
 
@@ -238,45 +237,3 @@ async def test_old_events_go_and_the_floor_remembers(database: Database, timed: 
     assert await types_of(database, timed, operation_id) == []
     async with database.read() as session:
         assert await session.get(Operation, operation_id) is not None
-
-
-class ManualTime:
-    """Monotonic seconds that a test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-async def test_the_eta_of_uniform_work_is_right_after_a_tenth() -> None:
-    time = ManualTime()
-    recorded: list[Progress] = []
-
-    async def record(progress: Progress) -> None:
-        recorded.append(progress)
-
-    meter = ProgressMeter(record, unit="pages", total=100, clock=time)
-    for page in range(10):
-        time.seconds += 0.5
-        meter.advance(1, {"page": page})
-    await meter.flush()
-    await meter.flush()
-    assert len(recorded) == 1
-    assert recorded[0].eta_seconds == pytest.approx(45.0, rel=0.05)
-
-
-async def test_a_document_counts_as_one_until_its_pages_are_known() -> None:
-    async def record(_: Progress) -> None: ...
-
-    meter = ProgressMeter(record, unit="pages", total=2)
-    first, second = DocumentProgress(meter, "a", "a.pdf"), DocumentProgress(meter, "b", "b.txt")
-    first.expect_pages(10)
-    assert meter.total == 11
-    first.advance(4, 4)
-    second.advance(3, 3)
-    assert (meter.done, meter.total) == (7, 13)
-    first.finish()
-    second.finish()
-    assert (meter.done, meter.total) == (13, 13)
