@@ -154,7 +154,7 @@ def _is_done(item: asyncio.Task[Page] | Page) -> bool:
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Page]]) -> None:
-    """Stop them and wait for that; what went wrong in them matters to nobody any more."""
+    """Stop them, and wait until they write nothing more; what went wrong in them matters to nobody now."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -103,7 +103,7 @@ class IngestPipeline:
             if taking is not None:
                 taking.cancel()
             producer.cancel()
-            await asyncio.gather(producer, return_exceptions=True)
+            await asyncio.wait((producer,))
         producer.result()
 
     async def _read(self, work: Work) -> AsyncGenerator[list[Page], None]:

@@ -107,6 +107,7 @@ class Ledger(Leases, Steering):
         async with self.fenced(claim) as (session, operation):
             operation.failed_count = failed_count
             operation.done = operation.total
+            operation.error_type = operation.error_message = None  # of an attempt before
             await self._end(session, operation, "completed", {"failed_count": failed_count, **(summary or {})})
 
     async def fail(self, claim: Claim, error: Exception, *, permanent: bool) -> None:
