@@ -21,6 +21,7 @@ from perplex_mono.ingestion.passages import StoredPassages
 from perplex_mono.ingestion.previews import ChunkPreviewer
 from perplex_mono.ingestion.readiness import readers_status
 from perplex_mono.ingestion.service import ReadingService
+from perplex_mono.library.backlog import Backlog
 from perplex_mono.library.collections import CollectionService
 from perplex_mono.library.housekeeping import Housekeeper
 from perplex_mono.library.indexes import IndexService
@@ -28,6 +29,7 @@ from perplex_mono.library.jobs import DeleteHandler
 from perplex_mono.library.models import LOCAL_OWNER
 from perplex_mono.library.recipes import IndexRecipes
 from perplex_mono.library.service import DocumentService
+from perplex_mono.library.throughput import Throughput
 from perplex_mono.library.uploads import UploadReceiver
 from perplex_mono.operations.dispatcher import Dispatcher
 from perplex_mono.operations.events import EventBus
@@ -103,13 +105,10 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     limits, database, metrics = settings.limits, storage.database, Metrics()
     bus = EventBus()
     ledger = _ledger(settings, storage, bus)
-    documents = DocumentService(
-        database,
-        storage.blobs,
-        ledger,
-        max_name_chars=limits.max_name_chars,
-        queue_documents=limits.queue_documents,
-    )
+    throughput = Throughput()
+    backlog = Backlog(database, throughput, max_documents=limits.queue_documents, max_hours=limits.queue_hours)
+    metrics.count_queue_with(backlog.figures)
+    documents = DocumentService(database, storage.blobs, ledger, backlog, max_name_chars=limits.max_name_chars)
     recipes = _recipes(settings, inference)
     collections = CollectionService(database, ledger, recipes)
     indexes = IndexService(database, ledger, recipes)
@@ -117,7 +116,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     ledger.on_stopped(indexes.settle_unfinished)
     ledger.on_retried(documents.requeue_unready)
     await collections.ensure_default(LOCAL_OWNER)
-    ingestion = await open_ingestion(settings, stack, storage, inference, ledger)
+    ingestion = await open_ingestion(settings, stack, storage, inference, ledger, throughput)
     searcher = _searcher(settings, storage, inference, ingestion)
     previewer = ChunkPreviewer(documents, ingestion.pages, ingestion.cutter, recipes, inference.models.default)
     background = Background(settings, stack)

@@ -15,10 +15,12 @@ from perplex_mono.ingestion.jobs import IngestHandler
 from perplex_mono.ingestion.page_reading import PageReader
 from perplex_mono.ingestion.page_store import PageStore
 from perplex_mono.ingestion.pipeline import IngestPipeline
+from perplex_mono.ingestion.places import URGENT_EXTRA
 from perplex_mono.ingestion.reader_pool import ReaderPool
 from perplex_mono.ingestion.readers.contract import ReaderLimits
 from perplex_mono.ingestion.reindexing import ReindexHandler
 from perplex_mono.ingestion.targets import IndexTargets
+from perplex_mono.library.throughput import Throughput
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.settings import Settings
 
@@ -39,13 +41,19 @@ class Ingestion:
 
 
 async def open_ingestion(
-    settings: Settings, stack: AsyncExitStack, storage: Storage, inference: Inference, ledger: Ledger
+    settings: Settings,
+    stack: AsyncExitStack,
+    storage: Storage,
+    inference: Inference,
+    ledger: Ledger,
+    throughput: Throughput,
 ) -> Ingestion:
     """Build the pipeline and its parts, from reader children to the committer."""
     readers, reader_limits = await _open_readers(settings, stack)
     pages = PageStore(storage.database)
     chunks = ChunkStore(storage.database)
-    cutter = Cutter(threads=settings.ingestion.concurrent_documents + SPARE_CUTTING_THREADS)
+    ingested_at_once = settings.ingestion.concurrent_documents + URGENT_EXTRA
+    cutter = Cutter(threads=ingested_at_once + SPARE_CUTTING_THREADS)
     stack.callback(cutter.close)
     targets = IndexTargets(storage.database, inference.models)
     committer = IndexCommitter(
@@ -78,6 +86,7 @@ async def open_ingestion(
         IngestPipeline(states, page_reader, attachments, cutter, chunks, committer),
         committer,
         targets,
+        throughput,
         concurrent_documents=settings.ingestion.concurrent_documents,
     )
     reindexer = ReindexHandler(storage.database, ledger, pages, cutter, chunks, committer, targets)

@@ -17,6 +17,7 @@ from perplex_mono.ingestion.places import DocumentPlaces, Place
 from perplex_mono.ingestion.targets import IndexTargets
 from perplex_mono.library.models import Document
 from perplex_mono.library.repository import DocumentRepository
+from perplex_mono.library.throughput import Throughput
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.progress import DocumentProgress, ProgressMeter
 from perplex_mono.operations.retries import is_transient
@@ -38,6 +39,7 @@ class IngestHandler:
         pipeline: IngestPipeline,
         committer: IndexCommitter,
         targets: IndexTargets,
+        throughput: Throughput,
         *,
         concurrent_documents: int,
     ) -> None:
@@ -47,6 +49,7 @@ class IngestHandler:
         self._pipeline = pipeline
         self._committer = committer
         self._targets = targets
+        self._throughput = throughput
         self._places = DocumentPlaces(concurrent_documents)
 
     async def run(self, claim: Claim) -> None:
@@ -101,7 +104,8 @@ class IngestHandler:
         """What is wrong with the document alone ends in its row; anything else is raised."""
         document = work.document
         try:
-            await self._pipeline.ingest(work)
+            with self._throughput.working(document.media_type, document.size_bytes):
+                await self._pipeline.ingest(work)
         except DocumentFailure as failure:
             logger.info("document.failed", document_id=document.id, code=failure.code, reason=str(failure))
             await self._states.fail(work.claim, document, failure, work.reading)

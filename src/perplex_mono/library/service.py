@@ -11,7 +11,8 @@ from sqlalchemy import update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from perplex_mono.errors import Conflict, DataCorrupt, FailureCode, Overloaded, TooLarge
+from perplex_mono.errors import Conflict, DataCorrupt, FailureCode, TooLarge
+from perplex_mono.library.backlog import Backlog
 from perplex_mono.library.models import Collection, Document
 from perplex_mono.library.repository import CollectionRepository, DocumentRepository
 from perplex_mono.library.schemas import (
@@ -31,6 +32,7 @@ from perplex_mono.storage.identity import utc_now
 from perplex_mono.telemetry.failpoints import failpoint
 
 MAX_METADATA_BYTES = 64 * 1024
+SINGLE_PRIORITY = 1  # of one document, for which somebody waits
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -47,20 +49,20 @@ class DocumentService:
     """The owner's documents."""
 
     def __init__(
-        self, database: Database, blobs: BlobStore, ledger: Ledger, *, max_name_chars: int, queue_documents: int
+        self, database: Database, blobs: BlobStore, ledger: Ledger, backlog: Backlog, *, max_name_chars: int
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._ledger = ledger
+        self._backlog = backlog
         self._max_name_chars = max_name_chars
-        self._queue_documents = queue_documents
 
     async def require_room(self, collection_key: str, owner_id: str) -> None:
         """Refuse an upload before its bytes: unknown collection, full queue, or a disk below its reserve."""
         self._blobs.require_space()
         async with self._database.read() as session:
             await CollectionRepository(session).get(collection_key, owner_id)
-            await self._require_queue(session, more=1)
+            await self._backlog.require_room(session, more=1, priority=SINGLE_PRIORITY)
 
     async def add(
         self,
@@ -81,15 +83,17 @@ class DocumentService:
             fresh, again, uploaded = await self._sort_out(session, collection, files)
             if not fresh and not again:
                 return UploadAccepted(operation_id=None, documents=uploaded)
-            await self._require_queue(session, more=len(fresh) + len(again))
+            more = len(fresh) + len(again)
+            priority = SINGLE_PRIORITY if more == 1 else 0
+            await self._backlog.require_room(session, more=more, priority=priority)
             operation = await self._ledger.enqueue(
                 session,
                 owner_id=owner_id,
                 kind="ingest",
                 collection_id=collection.id,
-                total=len(fresh) + len(again),
+                total=more,
                 unit="pages",
-                priority=1 if len(fresh) <= 1 else 0,
+                priority=priority,
             )
             for document in again:
                 requeue(document, operation.id)
@@ -159,7 +163,7 @@ class DocumentService:
                 collection_id=document.collection_id,
                 total=1,
                 unit="pages",
-                priority=1,
+                priority=SINGLE_PRIORITY,
             )
             requeue(document, operation.id)
         return OperationAccepted(operation_id=operation.id)
@@ -217,14 +221,6 @@ class DocumentService:
         if not self._blobs.exists(view.sha256):
             raise DataCorrupt(f"The original of '{view.name}' is missing from the data directory.")
         return view, str(self._blobs.path(view.sha256))
-
-    async def _require_queue(self, session: AsyncSession, *, more: int) -> None:
-        limit = f"at most {self._queue_documents} may wait (limits.queue_documents)"
-        if more > self._queue_documents:
-            raise TooLarge(f"{more} documents at once are too many: {limit}.")
-        pending = await DocumentRepository(session).count_pending()
-        if pending + more > self._queue_documents:
-            raise Overloaded(f"{pending} documents are waiting, there is no room for {more} more: {limit}.", 60)
 
     async def _sort_out(
         self, session: AsyncSession, collection: Collection, files: Sequence[ReceivedFile]

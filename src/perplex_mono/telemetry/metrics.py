@@ -1,16 +1,30 @@
 """What `/metrics` shows, in Prometheus' text form. One registry a process, handed to whoever counts something."""
 
 import asyncio
+import math
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import psutil
+from loguru import logger
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from perplex_mono import __version__
 
 LAG_PROBE_SECONDS = 0.05
 MEMORY_SECONDS = 1.0
+QUEUE_TIMEOUT_SECONDS = 2.0
 _LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+@dataclass(frozen=True)
+class QueueFigures:
+    """The documents that are not finished; `work_seconds` is an estimate, None until there is one."""
+
+    documents: int
+    work_seconds: float | None
+    oldest_seconds: float
 
 
 class Metrics:
@@ -28,6 +42,13 @@ class Metrics:
         )
         self.sockets = Gauge("active_websocket_connections", "Open feeds", registry=registry)
         self.operations_running = Gauge("operations_running", "Operations being worked at", registry=registry)
+        self.queue_documents = Gauge("queue_documents", "Documents waiting or being worked at", registry=registry)
+        self.queue_work_seconds = Gauge(
+            "queue_work_seconds", "Estimated time these take; NaN until documents were measured", registry=registry
+        )
+        self.queue_oldest_seconds = Gauge(
+            "queue_oldest_seconds", "How long the first of those not begun has waited", registry=registry
+        )
         self.loop_lag = Histogram(
             "event_loop_lag_seconds", "How late the event loop is", buckets=_LAG_BUCKETS, registry=registry
         )
@@ -36,6 +57,27 @@ class Metrics:
         self._process = psutil.Process()
         self._memory_bytes = 0
         self._memory_read_at = float("-inf")
+        self._count_queue: Callable[[], Awaitable[QueueFigures]] | None = None
+
+    def count_queue_with(self, count: Callable[[], Awaitable[QueueFigures]]) -> None:
+        """Whom to ask about the queue."""
+        self._count_queue = count
+
+    async def refresh(self) -> None:
+        """Count anew what is counted only when somebody looks; NaN where that cannot be done now."""
+        if self._count_queue is None:
+            return
+        try:
+            async with asyncio.timeout(QUEUE_TIMEOUT_SECONDS):
+                figures = await self._count_queue()
+        except Exception as error:
+            logger.warning("metrics.queue_not_counted", reason=str(error) or type(error).__name__)
+            for gauge in (self.queue_documents, self.queue_work_seconds, self.queue_oldest_seconds):
+                gauge.set(math.nan)
+            return
+        self.queue_documents.set(figures.documents)
+        self.queue_work_seconds.set(math.nan if figures.work_seconds is None else figures.work_seconds)
+        self.queue_oldest_seconds.set(figures.oldest_seconds)
 
     def render(self) -> bytes:
         """The exposition text, as of now."""

@@ -136,10 +136,10 @@ async def vector_health(health_service: NamedDependency[HealthService]) -> Respo
     tags=["health"],
     summary="Figures in Prometheus' text form",
     media_type="text/plain",
-    sync_to_thread=False,
 )
-def metrics_text(metrics: NamedDependency[Metrics]) -> bytes:
+async def metrics_text(metrics: NamedDependency[Metrics]) -> bytes:
     """The exposition text."""
+    await metrics.refresh()
     return metrics.render()
 
 

@@ -10,9 +10,11 @@ import pytest
 from perplex_mono.errors import DocumentFailure, Unavailable
 from perplex_mono.ingestion.document_states import DocumentStates, Reading
 from perplex_mono.ingestion.pages import Page
+from perplex_mono.library.backlog import Backlog
 from perplex_mono.library.collections import CollectionService
 from perplex_mono.library.models import Document
 from perplex_mono.library.service import DocumentService, ReceivedFile
+from perplex_mono.library.throughput import Throughput
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.service import OperationService
 from perplex_mono.storage.blobs import BlobStore
@@ -168,7 +170,8 @@ class Crashing:
         self.collections = collections
         self.ledger = ledger
         self.states = DocumentStates(ledger, max_attempts=3)
-        self.documents = DocumentService(database, blobs, ledger, max_name_chars=255, queue_documents=100)
+        backlog = Backlog(database, Throughput(), max_documents=100, max_hours=24)
+        self.documents = DocumentService(database, blobs, ledger, backlog, max_name_chars=255)
         self.blobs = blobs
 
     async def upload(self) -> str:

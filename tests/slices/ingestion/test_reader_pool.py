@@ -190,6 +190,19 @@ async def test_no_more_children_than_allowed_run_at_once(tmp_path: Path) -> None
         assert len(children()) == 2
 
 
+async def test_what_is_urgent_does_not_wait_for_a_long_document_to_end(
+    pool: ReaderPool, tmp_path: Path, long_pdf: Path
+) -> None:
+    short = text_pdf(tmp_path / "a.pdf", [PROSE])
+    async with aclosing(pool.read(request_for(long_pdf))) as items:
+        await first_page(items)
+        async with asyncio.timeout(60):
+            urgent = [item async for item in pool.read(request_for(short), is_urgent=True)]
+        assert len(urgent) == 2
+        assert pool.status().children == 2
+    assert len([item async for item in pool.read(request_for(short), is_urgent=True)]) == 2
+
+
 async def test_a_child_is_retired_after_its_share_of_documents(tmp_path: Path) -> None:
     path = text_pdf(tmp_path / "a.pdf", ["one"])
     async with opened_pool(documents_each=2) as pool:
