@@ -128,6 +128,7 @@ class Dispatcher:
             await self._settle(self._ledger.fail(claim, error, permanent=not is_transient(error)))
         finally:
             renewal.cancel()
+            await asyncio.gather(renewal, return_exceptions=True)  # it may be in the middle of a write
 
     async def _put_back(self, attempt: _Attempt) -> None:
         """End an attempt that was interrupted: by its own stall, or by nothing that it is to blame for."""

@@ -32,9 +32,11 @@ class Handler:
 
 @asynccontextmanager
 async def dispatching(ledger: Ledger, work: Handler, stalls: StallWatch | None = None) -> AsyncIterator[Dispatcher]:
+    """A dispatcher that looks for stalls, and renews leases, often where the test is about that."""
     handlers: Mapping[str, Handler] = {"ingest": work}
+    lease_seconds = 30 if stalls is None else 0.06
     stalls = stalls or StallWatch(1800, 86400)
-    dispatcher = Dispatcher(ledger, handlers, stalls, poll_seconds=0.01, lease_seconds=0.06)
+    dispatcher = Dispatcher(ledger, handlers, stalls, poll_seconds=0.01, lease_seconds=lease_seconds)
     running = asyncio.create_task(dispatcher.run())
     try:
         yield dispatcher
