@@ -117,7 +117,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     ledger.on_stopped(indexes.settle_unfinished)
     ledger.on_retried(documents.requeue_unready)
     await collections.ensure_default(LOCAL_OWNER)
-    ingestion = await open_ingestion(settings, stack, storage, inference, ledger)
+    ingestion = await open_ingestion(settings, stack, storage, inference, ledger, metrics)
     searcher = _searcher(settings, storage, inference, ingestion)
     previewer = ChunkPreviewer(documents, ingestion.pages, ingestion.cutter, recipes, inference.models.default)
     background = Background(settings, stack)

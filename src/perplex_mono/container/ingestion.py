@@ -21,6 +21,7 @@ from perplex_mono.ingestion.reindexing import ReindexHandler
 from perplex_mono.ingestion.targets import IndexTargets
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.settings import Settings
+from perplex_mono.telemetry.metrics import Metrics
 
 # For indexing anew and previews, beside one for each document that is ingested; waiting threads cost next to nothing.
 SPARE_CUTTING_THREADS = 16
@@ -39,12 +40,12 @@ class Ingestion:
 
 
 async def open_ingestion(
-    settings: Settings, stack: AsyncExitStack, storage: Storage, inference: Inference, ledger: Ledger
+    settings: Settings, stack: AsyncExitStack, storage: Storage, inference: Inference, ledger: Ledger, metrics: Metrics
 ) -> Ingestion:
     """Build the pipeline and its parts, from reader children to the committer."""
     readers, reader_limits = await _open_readers(settings, stack)
     pages = PageStore(storage.database)
-    chunks = ChunkStore(storage.database)
+    chunks = ChunkStore(storage.database, metrics)
     cutter = Cutter(threads=settings.ingestion.concurrent_documents + SPARE_CUTTING_THREADS)
     stack.callback(cutter.close)
     targets = IndexTargets(storage.database, inference.models)
@@ -64,6 +65,7 @@ async def open_ingestion(
         limits=reader_limits,
         pages_ahead=(settings.ocr.threads or usable_cores()) + 1,
         min_confidence=settings.ocr.min_confidence,
+        metrics=metrics,
     )
     attachments = AttachmentKeeper(
         ledger,

@@ -4,6 +4,7 @@ The doorbell only calls `wake`. Without it (Redis down, a ring lost) the dispatc
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Protocol
@@ -16,6 +17,8 @@ from perplex_mono.telemetry.logs import operation_id_var
 from perplex_mono.telemetry.traces import span
 
 MAX_RUNNING = 8
+# A scan waits for the documents it found to be ingested, so scans alone must never fill every place.
+MAX_RUNNING_OF_KIND = {"scan": 2}
 
 
 class OperationHandler(Protocol):
@@ -37,6 +40,7 @@ class Dispatcher:
         self._renew_seconds = lease_seconds / 3
         self._wake = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._kinds: dict[str, str] = {}
         self._is_stopping = False
 
     @property
@@ -76,14 +80,22 @@ class Dispatcher:
             await asyncio.wait(tasks, timeout=timeout_seconds)
 
     async def _start_claimable(self) -> None:
-        room = 0 if self._is_stopping else MAX_RUNNING - len(self._running)
-        for claim in await self._ledger.claim(room, self._running) if room > 0 else []:
-            task = asyncio.create_task(self._work(claim), name=f"operation-{claim.operation_id}")
-            self._running[claim.operation_id] = task
-            task.add_done_callback(partial(self._forget, claim.operation_id))
+        while (room := MAX_RUNNING - len(self._running)) > 0 and not self._is_stopping:
+            working = Counter(self._kinds.values())
+            rooms = {kind: most - working[kind] for kind, most in MAX_RUNNING_OF_KIND.items()}
+            full = [kind for kind, left in rooms.items() if left <= 0]
+            limited = [left for left in rooms.values() if left > 0]
+            claims = await self._ledger.claim(min(room, *limited, MAX_RUNNING), self._running, full)
+            for claim in claims:
+                task = asyncio.create_task(self._work(claim), name=f"operation-{claim.operation_id}")
+                self._running[claim.operation_id], self._kinds[claim.operation_id] = task, claim.kind
+                task.add_done_callback(partial(self._forget, claim.operation_id))
+            if not claims:
+                return
 
     def _forget(self, operation_id: str, _: asyncio.Task[None]) -> None:
         self._running.pop(operation_id, None)
+        self._kinds.pop(operation_id, None)
         self._wake.set()
 
     async def _work(self, claim: Claim) -> None:

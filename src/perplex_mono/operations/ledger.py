@@ -94,6 +94,7 @@ class Ledger:
         total: int,
         unit: str,
         priority: int = 0,
+        parent_id: str | None = None,
     ) -> Operation:
         """Add an operation and its first event to the caller's transaction; the doorbell rings after the commit."""
         operation = Operation(
@@ -104,6 +105,7 @@ class Ledger:
             total=total,
             unit=unit,
             priority=priority,
+            parent_id=parent_id,
             created_at=self._clock(),
         )
         session.add(operation)
@@ -114,18 +116,19 @@ class Ledger:
 
     # -- leases ---------------------------------------------------------------------------------------------
 
-    async def claim(self, limit: int, running: Collection[str] = ()) -> list[Claim]:
+    async def claim(self, limit: int, running: Collection[str] = (), except_kinds: Collection[str] = ()) -> list[Claim]:
         """Take up to `limit` operations that may start now, each with a new epoch.
 
         One that was started `max_attempts` times without a checkpoint in between ends `dead` instead. Those in
-        `running` are left alone: somebody is still putting away what they worked at.
+        `running` are left alone: somebody is still putting away what they worked at. So are those of `except_kinds`.
         """
         async with self._database.read() as session:
-            if not await OperationRepository(session).list_claimable(self._clock(), 1, running):
+            if not await OperationRepository(session).list_claimable(self._clock(), 1, running, except_kinds):
                 return []
         claims: list[Claim] = []
         async with self._database.write() as session:
-            for operation in await OperationRepository(session).list_claimable(self._clock(), limit, running):
+            claimable = await OperationRepository(session).list_claimable(self._clock(), limit, running, except_kinds)
+            for operation in claimable:
                 if operation.attempt >= self._max_attempts:
                     await self._bury(session, operation)
                     continue
@@ -239,7 +242,14 @@ class Ledger:
                     "current": dict(progress.current),
                 },
             )
-            await OperationRepository(session).prune_progress(operation.id, seq)
+            await OperationRepository(session).prune_progress(operation.id, "progress", seq)
+
+    async def record_scan(self, claim: Claim, *, seen: int, data: Mapping[str, Any]) -> None:
+        """Store how far a scan is, in place of what was said before; it has seen `seen` files."""
+        async with self.fenced(claim) as (session, operation):
+            operation.done, operation.total = seen, max(seen, operation.total)
+            seq = await self.emit(session, operation, "scan_progress", data)
+            await OperationRepository(session).prune_progress(operation.id, "scan_progress", seq)
 
     async def complete(self, claim: Claim, *, failed_count: int = 0, summary: Mapping[str, Any] | None = None) -> None:
         """End the operation well; `failed_count` documents of it may still have failed."""
@@ -265,11 +275,12 @@ class Ledger:
                 operation.not_before = self._clock() + timedelta(seconds=pause)
                 await self.emit(session, operation, "retrying", {"in_seconds": pause, **_error_data(operation)})
 
-    async def release(self, claim: Claim) -> None:
-        """Give the operation back unfinished, without counting the attempt: the process is shutting down."""
+    async def release(self, claim: Claim, *, pause_seconds: float = 0.0) -> None:
+        """Give the operation back unfinished, without counting the attempt: it is to go on elsewhere, or later."""
         async with self.fenced(claim) as (_, operation):
             operation.state, operation.lease_until = "queued", None
             operation.attempt = max(0, operation.attempt - 1)
+            operation.not_before = self._clock() + timedelta(seconds=pause_seconds) if pause_seconds else None
 
     async def prune_events(self, days: int) -> None:
         """Drop events older than `days`."""
