@@ -189,7 +189,7 @@ def load_settings(config_file: Path | None = None, environment: Mapping[str, str
             section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
             _require_known(f"{section}.{key}", f"environment variable {name}")
             is_list = get_origin(_setting_type(section, key)) is list
-            tree.setdefault(section, {})[key] = value.split(os.pathsep) if is_list and value else value
+            tree.setdefault(section, {})[key] = [part for part in value.split(os.pathsep) if part] if is_list else value
     try:
         settings = msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
