@@ -16,6 +16,12 @@ def sources() -> None:
 
     Folders are those of the server's machine, and only below the setting sources.roots. A running server watches them;
     `scan` makes up for it where none runs.
+
+    \b
+    Examples:
+      perplex-mono sources add /srv/papers
+      perplex-mono sources list
+      perplex-mono sources scan /srv/papers
     """
 
 
