@@ -65,12 +65,12 @@ class FolderScan:
             elif status == "cancelled" and row.document_id is not None:
                 again.append(row.document_id)
         self._progress.current = printable(batch[-1].path)
-        await self._wait_for_room()
+        if again:
+            await self._wait_for_room()
         if skips or again:
             await self._recorder.record(skips, again)
         size = min(BATCH_FILES, self._room)
         for start in range(0, len(work), size):
-            await self._wait_for_room()
             await self._take_up(work[start : start + size])
 
     async def mark_rest_missing(self) -> None:
@@ -130,6 +130,8 @@ class FolderScan:
 
     async def _copy(self, files: Sequence[FoundFile]) -> list[CopiedFile | Skip]:
         copies: list[CopiedFile | Skip] = []
+        if files:
+            await self._wait_for_room()
         places = asyncio.Semaphore(CONCURRENT_COPIES)
 
         async def copy(file: FoundFile) -> None:

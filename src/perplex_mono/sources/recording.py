@@ -223,14 +223,14 @@ class ScanRecorder:
                 session, [SourceFile(source_id=row.source_id, path=row.path, document_id=old.id)]
             )
             return
-        if old.source_id is None or new.status == "ready":
+        if old.source_id is None:
             return
-        if old.status == "ready":
-            new.replaces_id = new.replaces_id or old.id
-            return
-        new.replaces_id, old.replaces_id = new.replaces_id or old.replaces_id, None
         if old.status in PENDING_STATUSES:
             changes.superseded.append(old)
+        if old.status == "ready" and new.status != "ready":
+            new.replaces_id = new.replaces_id or old.id
+        elif new.status != "ready":
+            new.replaces_id, old.replaces_id = new.replaces_id or old.replaces_id, None
 
     async def _rename(
         self, session: AsyncSession, before: SourceFile, row: SourceFile, document: Document | None
@@ -251,8 +251,10 @@ class ScanRecorder:
 
     async def _queue(self, session: AsyncSession, operation: Operation, changes: _Changes) -> None:
         """Hand new and cancelled documents to the child operation, which begins with the first of them."""
-        if changes.superseded:
-            await hide_documents(session, self._ledger, changes.superseded)
+        documents = SourcedDocumentRepository(session)
+        superseded = [document for document in changes.superseded if not await documents.is_used(document.id)]
+        if superseded:
+            await hide_documents(session, self._ledger, superseded)
         again = [document for document in changes.again if document not in changes.fresh]
         if changes.fresh or again:
             child = await self._child(session, operation, len(changes.fresh) + len(again))

@@ -197,6 +197,23 @@ async def test_files_that_change_places_keep_their_documents(tmp_path: Path) -> 
         assert [b"seal" in texts[0], b"walrus" in texts[1]] == [True, True]
 
 
+async def test_files_that_change_places_while_they_are_ingested_are_both_found(tmp_path: Path) -> None:
+    async with following(tmp_path) as papers:
+        first, second = papers.write("a.txt", note("walrus")), papers.write("b.txt", note("seal"))
+        await papers.add()
+        papers.app.embedder.turnstile.close()
+        await papers.app.settle(await papers.start_scan())
+        await papers.app.embedder.turnstile.reached.wait()
+        first.rename(papers.folder / "x.txt")
+        second.rename(first)
+        (papers.folder / "x.txt").rename(second)
+        await papers.app.settle(await papers.start_scan())
+        papers.app.embedder.turnstile.open()
+        await papers.settle_all()
+        assert await papers.found("walrus") == {"b.txt"}
+        assert await papers.found("seal") == {"a.txt"}
+
+
 async def test_equal_files_share_a_document_until_the_last_goes(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
         papers.write("a.txt", note("walrus"))
