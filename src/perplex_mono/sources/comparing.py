@@ -44,6 +44,8 @@ class FolderScan:
     async def take(self, batch: Sequence[Found]) -> None:
         """Follow what these entries, the next in the walk's order, say."""
         known = await self._known_until(batch)
+        if back := [path for path, (row, _) in known.items() if row.is_missing]:
+            await self._recorder.mark_missing(back, is_missing=False)
         skips: list[Skip] = []
         again: list[str] = []
         work: list[FoundFile] = []
@@ -56,7 +58,7 @@ class FolderScan:
                     found = Skip(found.path, reason)  # noqa: PLW2901  # it is one, after a look at its size
             if isinstance(found, Skip):
                 self._progress.add("skipped")
-                if row is None or row.skip_reason != found.reason or row.is_missing or _lost_its_file(row, found):
+                if row is None or row.skip_reason != found.reason or _lost_its_file(row, found):
                     skips.append(found)
             elif row is None or not _is_unchanged(row, found):
                 work.append(found)
@@ -172,7 +174,7 @@ class FolderScan:
 def _is_unchanged(row: SourceFile, file: FoundFile) -> bool:
     """Whether the row says all about the file: what it holds, or a reason to skip it that still stands."""
     is_said = row.skip_reason is None or row.sha256 is None
-    return is_said and not row.is_missing and _content_key(row) == (file.identity, file.size_bytes, file.modified_ns)
+    return is_said and _content_key(row) == (file.identity, file.size_bytes, file.modified_ns)
 
 
 def _content_key(row: SourceFile) -> tuple[str, int, int]:

@@ -94,10 +94,10 @@ class ScanRecorder:
             self._ledger.mark_checkpoint(operation)
         failpoint("after_scan_batch")
 
-    async def mark_missing(self, paths: Sequence[bytes]) -> None:
-        """These files are not where they were."""
+    async def mark_missing(self, paths: Sequence[bytes], *, is_missing: bool = True) -> None:
+        """These files are not where they were; or they are again, after a scan that did not come to its end."""
         async with self._ledger.fenced(self._claim) as (session, _):
-            await SourceFileRepository(session, self._source.id).mark_missing(paths)
+            await SourceFileRepository(session, self._source.id).mark_missing(paths, is_missing=is_missing)
 
     async def remove_missing(self, limit: int) -> bool:
         """Forget some files that are gone and were not found elsewhere; whether there may be more."""

@@ -135,10 +135,10 @@ class SourceFileRepository:
         files, skipped = (await self._session.exec(query)).one()
         return files, skipped
 
-    async def mark_missing(self, paths: Items[bytes]) -> None:
-        """These are not there any more; they go at the end of the scan, unless they turn up elsewhere."""
+    async def mark_missing(self, paths: Items[bytes], *, is_missing: bool) -> None:
+        """These are not there any more, or are again; missing ones go at the end of a scan that finds them nowhere."""
         here = (col(SourceFile.source_id) == self._source_id) & col(SourceFile.path).in_(paths)
-        await self._session.exec(update(SourceFile).where(here).values(is_missing=True))
+        await self._session.exec(update(SourceFile).where(here).values(is_missing=is_missing))
 
     async def list_missing(self, limit: int) -> Sequence[SourceFile]:
         """Some of the files that are not there any more."""

@@ -14,6 +14,7 @@ from perplex_mono.operations.models import Operation
 from perplex_mono.sources.comparing import FolderScan
 from perplex_mono.sources.models import Source, SourceFile
 from perplex_mono.sources.receiving import FileReceiver
+from perplex_mono.sources.recording import ScanRecorder
 from perplex_mono.sources.walking import FoundFile
 from tests.slices.sources.following import SOURCES, FollowedFolder, following
 
@@ -282,6 +283,29 @@ async def test_a_folder_that_vanished_removes_nothing(tmp_path: Path) -> None:
         assert await papers.names() == {"a.txt"}
         away.rename(papers.folder)
         assert (await papers.scan())["removed"] == 0
+
+
+async def test_files_that_were_away_for_a_broken_scan_are_not_read_again(tmp_path: Path, monkeypatch: Any) -> None:
+    async with following(tmp_path) as papers:
+        for word in WORDS:
+            papers.write(f"sub/{word}.txt", note(word))
+        papers.write("z.txt", note("zander"))
+        await papers.add()
+        await papers.scan()
+        monkeypatch.setattr(ScanRecorder, "remove_missing", _fall_over)
+        (papers.folder / "sub").rename(tmp_path / "away")
+        scan_id = await papers.start_scan()
+        await papers.app.next_event(scan_id, "retrying")
+        (tmp_path / "away").rename(papers.folder / "sub")
+        monkeypatch.undo()
+        monkeypatch.setattr(FileReceiver, "receive", _fall_over)
+        assert (await papers.app.settle(scan_id))["state"] == "completed"
+        await papers.settle_all()
+        assert await papers.names() == {f"{word}.txt" for word in WORDS} | {"z.txt"}
+
+
+async def _fall_over(*_: Any) -> None:
+    raise RuntimeError("the lamp fell over")
 
 
 async def test_a_folder_that_vanishes_during_the_scan_removes_nothing(tmp_path: Path, monkeypatch: Any) -> None:
