@@ -19,6 +19,7 @@ from perplex_mono.library.models import LOCAL_OWNER
 from perplex_mono.library.routes import CollectionController, DocumentController
 from perplex_mono.operations.routes import OperationController, all_operations_feed, operation_feed
 from perplex_mono.search.routes import SearchController
+from perplex_mono.sources.routes import SourceController, scan_feed
 from perplex_mono.web.gate import Gate, GateLimits
 from perplex_mono.web.health import HEALTH_ROUTES
 from perplex_mono.web.local_guard import LocalGuard
@@ -32,11 +33,13 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     IndexController,
     DocumentController,
     ReadingController,
+    SourceController,
     OperationController,
     SearchController,
     AnswerController,
     all_operations_feed,
     operation_feed,
+    scan_feed,
 )
 
 PROVIDED = (
@@ -49,6 +52,7 @@ PROVIDED = (
     "searcher",
     "answers",
     "summaries",
+    "sources",
     "operations",
     "feeds",
     "hub",

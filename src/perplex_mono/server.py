@@ -72,6 +72,7 @@ async def _answer_until(stop: asyncio.Event, settings: Settings, container: Cont
     await _until_listening(serving, settings.server.host, settings.server.port)
     logger.info("server.started", address=address, data_directory=str(settings.data_directory))
     await container.warm_up()
+    container.watch()
     if LocalGuard(settings.server.host).is_closed:
         logger.warning("server.closed", reason=CLOSED_REASON)
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)

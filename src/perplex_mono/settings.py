@@ -8,7 +8,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, field
@@ -88,6 +88,15 @@ class IngestionSettings(_Section, frozen=True):
     commit_seconds: Annotated[float, Meta(ge=0.0, le=60.0)] = 1.0
 
 
+class SourceSettings(_Section, frozen=True):
+    roots: list[str] = field(default_factory=list)
+    watch: bool = True
+    debounce_seconds: Annotated[float, Meta(ge=0.1, le=60.0)] = 2.0
+    rescan_seconds: Annotated[float, Meta(ge=1.0)] = 3600.0
+    polling: Literal["auto", "always", "never"] = "auto"
+    poll_seconds: Annotated[float, Meta(ge=0.1)] = 10.0
+
+
 class SearchSettings(_Section, frozen=True):
     language: str = "English"
     rrf_k: Positive = 10
@@ -150,6 +159,7 @@ class Settings(_Section, frozen=True):
     ocr: OcrSettings = field(default_factory=OcrSettings)
     chunking: ChunkingSettings = field(default_factory=ChunkingSettings)
     ingestion: IngestionSettings = field(default_factory=IngestionSettings)
+    sources: SourceSettings = field(default_factory=SourceSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     indexes: IndexSettings = field(default_factory=IndexSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -180,13 +190,18 @@ def load_settings(config_file: Path | None = None, environment: Mapping[str, str
         if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
             section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
             _require_known(f"{section}.{key}", f"environment variable {name}")
-            tree.setdefault(section, {})[key] = value
+            is_list = get_origin(_setting_type(section, key)) is list
+            tree.setdefault(section, {})[key] = [part for part in value.split(os.pathsep) if part] if is_list else value
     try:
         settings = msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"Setting has a value that cannot work: {_with_dotted_path(str(error))}") from error
     _require_consistent(settings)
     return settings
+
+
+def _setting_type(section: str, key: str) -> Any:
+    return get_type_hints(get_type_hints(Settings)[section])[key]
 
 
 def _read_file(config_file: Path | None) -> dict[str, dict[str, Any]]:

@@ -45,6 +45,12 @@ CALLS: list[tuple[str, str, int, Any]] = [
     ("POST", "/api/v1/documents/{document_id}/summary", 200, None),
     ("POST", "/api/v1/documents/{failed_id}/retry", 202, None),
     ("POST", "/api/v1/chunking/preview", 200, {"text": "Some words to cut."}),
+    ("POST", "/api/v1/collections/{collection_id}/sources", 201, {"directory": "{folder}/b", "include": ["*.txt"]}),
+    ("GET", "/api/v1/collections/{collection_id}/sources", 200, None),
+    ("GET", "/api/v1/collections/{collection_id}/sources/{source_id}", 200, None),
+    ("GET", "/api/v1/collections/{collection_id}/sources/{source_id}/files?status=skipped", 200, None),
+    ("POST", "/api/v1/collections/{collection_id}/sources/{source_id}/scan", 202, None),
+    ("DELETE", "/api/v1/collections/{collection_id}/sources/{other_source_id}", 202, None),
     ("GET", "/api/v1/operations", 200, None),
     ("GET", "/api/v1/operations?state=completed&kind=ingest&collection_id={collection_id}", 200, None),
     ("GET", "/api/v1/operations/{operation_id}", 200, None),
@@ -59,21 +65,22 @@ CALLS: list[tuple[str, str, int, Any]] = [
     ("GET", "/schema", 200, None),
     ("DELETE", "/api/v1/documents/{other_id}", 202, None),
 ]
-SOCKETS = ["/ws/operations", "/ws/operations/{operation_id}"]
+SOCKETS = ["/ws/operations", "/ws/operations/{operation_id}", "/ws/directory-scan/{scan_id}"]
 
 COLLECTION = "id name description document_count active_index_id chunking created_at updated_at"
 DOCUMENT = (
     "id name collection_id status media_type size_bytes sha256 page_count chunk_count tags metadata created_at"
-    " updated_at failure parent_id operation_id"
+    " updated_at failure parent_id source_id replaces_id operation_id"
 )
 OPERATION = (
-    "id kind state collection_id created_at started_at finished_at done total unit failed_count attempt eta_seconds"
-    " error"
+    "id kind state collection_id parent_id created_at started_at finished_at done total unit failed_count attempt"
+    " eta_seconds error"
 )
 INDEX = (
     "id collection_id state model model_key dimension chunking document_count chunk_count operation_id created_at"
     " retired_at"
 )
+SOURCE = "id collection_id directory include exclude recursive watch file_count skipped_count created_at scanned_at"
 HIT = "chunk_id document collection_id text highlights heading_path pages boxes score scores ranks matched"
 ANSWER = "id chat_id answer citations generated_by state warnings suggestions timings_ms"
 CITATION = "n chunk_id document_id document_name pages boxes quote support"
@@ -90,7 +97,7 @@ class World:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("api")
-    async with open_app(folder) as app:
+    async with open_app(folder, sources={"roots": [str(folder)]}) as app:
         pdf = make.text_pdf(folder / "a.pdf", [make.PROSE, "Another page about harbours."]).read_bytes()
         document, failed, other = await app.ingest(
             ("a.pdf", pdf), ("bad", b"\x7fELF" + b"\0" * 99), ("b.txt", b"Other words.")
@@ -100,6 +107,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             "collection_id": document["collection_id"],
             "other_collection_id": await app.new_collection("to be deleted"),
             **await reindexed_twice(app),
+            **await followed(app, folder),
             "document_id": document["id"],
             "failed_id": failed["id"],
             "other_id": other["id"],
@@ -120,6 +128,18 @@ async def reindexed_twice(app: App) -> dict[str, str]:
     return {"reindexed_id": collection, "kept_index_id": kept["id"], "dropped_index_id": dropped["id"]}
 
 
+async def followed(app: App, folder: Path) -> dict[str, str]:
+    """Three folders, two of which the default collection follows."""
+    sources = []
+    for name in ("papers", "others", "b"):
+        (folder / name).mkdir()
+        (folder / name / "empty.txt").touch()
+    for name in ("papers", "others"):
+        body = {"directory": str(folder / name)}
+        sources.append((await app.client.post("/api/v1/collections/default/sources", json=body)).json())
+    return {"folder": str(folder), "source_id": sources[0]["id"], "other_source_id": sources[1]["id"]}
+
+
 def names(text: str) -> set[str]:
     return set(text.split())
 
@@ -135,6 +155,8 @@ async def test_every_call_exists_and_answers_as_written(
     world: World, method: str, path: str, status: int, body: Any
 ) -> None:
     url = path.format(**world.ids)
+    if isinstance(body, dict) and "directory" in body:
+        body = body | {"directory": body["directory"].format(**world.ids)}
     if isinstance(body, dict) and "files" in body:
         answer = await world.app.client.request(method, url, files=[("files", ("c.txt", body["files"]))])
     else:
@@ -220,6 +242,17 @@ async def test_a_text_has_its_pages(world: World) -> None:
     assert [set(page) for page in text["pages"]] == [names("number label text")] * 2
     rest = await fetch(world, "GET", "/api/v1/documents/{document_id}/text?page=2")
     assert [page["number"] for page in rest["pages"]] == [2]
+
+
+async def test_a_source_and_its_files_have_their_fields(world: World) -> None:
+    page = await fetch(world, "GET", "/api/v1/collections/default/sources")
+    assert set(page) == {"items", "next_cursor"}
+    assert set(page["items"][0]) == names(SOURCE)
+    accepted = await fetch(world, "POST", "/api/v1/collections/default/sources/{source_id}/scan")
+    assert set(accepted) == names("scan_id operation_id")
+    await world.app.settle(accepted["scan_id"])
+    files = await fetch(world, "GET", "/api/v1/collections/default/sources/{source_id}/files")
+    assert set(files["items"][0]) == names("path size_bytes document_id document_status reason")
 
 
 async def test_an_image_is_png_and_shows_the_highlight(world: World) -> None:

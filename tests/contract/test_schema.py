@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from perplex_mono.library.models import Document
 from perplex_mono.operations.models import Operation
+from perplex_mono.sources.models import Source
 from perplex_mono.storage.database import Database
 
 METADATA = Document.metadata  # importing the models has filled it
@@ -41,6 +42,7 @@ async def test_tables_and_indexes_are_spelled_alike(tmp_path: Path) -> None:
     await database.close()
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'created.db'}")
     assert Operation.metadata is METADATA
+    assert Source.metadata is METADATA
     METADATA.create_all(engine)
     engine.dispose()
     migrated, created = schema_of(tmp_path / "migrated.db"), schema_of(tmp_path / "created.db")

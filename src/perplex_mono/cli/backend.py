@@ -20,12 +20,14 @@ if TYPE_CHECKING:
         DocumentView,
         IndexActivated,
         IndexList,
+        OperationAccepted,
         ReindexAccepted,
         Reindexing,
         UploadAccepted,
     )
     from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
     from perplex_mono.search.schemas import SearchRequest, SearchResponse
+    from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourcePage, SourceView
 
 
 class Backend(Protocol):
@@ -90,6 +92,22 @@ class Backend(Protocol):
 
     async def activate(self, collection_id: str, index_id: str) -> "IndexActivated":
         """Search in a kept index again. Raises `NotFound`, or `Conflict` for one that is being built."""
+        ...
+
+    async def sources(self, collection_id: str, cursor: str | None) -> "SourcePage":
+        """A page of the folders a collection follows. Raises `NotFound`."""
+        ...
+
+    async def add_source(self, collection_id: str, new: "NewSource") -> "SourceView":
+        """Follow a folder. Raises `NotFound` for one that may not be read, `Conflict` for one that is followed."""
+        ...
+
+    async def scan_source(self, collection_id: str, source_id: str) -> "ScanAccepted":
+        """Begin to scan a folder. Raises `NotFound`."""
+        ...
+
+    async def remove_source(self, collection_id: str, source_id: str) -> "OperationAccepted":
+        """Stop following a folder; its documents go. Raises `NotFound`."""
         ...
 
     async def search(self, request: "SearchRequest") -> "SearchResponse":

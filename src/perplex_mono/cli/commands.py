@@ -7,6 +7,7 @@ import click
 from perplex_mono.cli.invocation import Invocation
 from perplex_mono.cli.long_work_commands import operations, reindex
 from perplex_mono.cli.options import collections_option, exit_with, json_option, server_option
+from perplex_mono.cli.source_commands import sources
 
 SEARCH_MODES = ("hybrid", "dense", "sparse")
 
@@ -220,4 +221,15 @@ def openapi(invocation: Invocation, output: Path | None) -> None:
     write_openapi(invocation.settings(), output)
 
 
-COMMANDS: list[click.Command] = [serve, ingest, search, ask, operations, reindex, doctor, settings, openapi]
+COMMANDS: list[click.Command] = [
+    serve,
+    ingest,
+    sources,
+    search,
+    ask,
+    operations,
+    reindex,
+    doctor,
+    settings,
+    openapi,
+]

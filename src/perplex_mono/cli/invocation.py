@@ -29,6 +29,11 @@ class Invocation:
         return load_settings(self.config_file, {**os.environ, **variables})
 
     @staticmethod
+    def absolute(path: str) -> str:
+        """The path from the root, as this machine understands it; a server elsewhere may have another at that place."""
+        return str(Path(os.path.normpath(Path(path).expanduser().absolute())))
+
+    @staticmethod
     def run(command: Coroutine[Any, Any, int]) -> int:
         """Run the command to its end; its exit code. Raises `KeyboardInterrupt` after a clean end on Ctrl-C."""
         return asyncio.run(command)

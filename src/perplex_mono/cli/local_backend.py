@@ -20,6 +20,7 @@ from perplex_mono.library.schemas import (
     DocumentView,
     IndexActivated,
     IndexList,
+    OperationAccepted,
     ReindexAccepted,
     Reindexing,
     UploadAccepted,
@@ -28,6 +29,7 @@ from perplex_mono.library.service import ReceivedFile
 from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
 from perplex_mono.settings import LoggingSettings, Settings
+from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourcePage, SourceView
 from perplex_mono.storage.blobs import BUFFER_BYTES
 from perplex_mono.telemetry.logs import configure_logging
 
@@ -103,6 +105,18 @@ class LocalBackend:
 
     async def activate(self, collection_id: str, index_id: str) -> IndexActivated:
         return await self._container.indexes.activate(collection_id, index_id, LOCAL_OWNER)
+
+    async def sources(self, collection_id: str, cursor: str | None) -> SourcePage:
+        return await self._container.sources.list_sources(collection_id, LOCAL_OWNER, limit=200, cursor=cursor)
+
+    async def add_source(self, collection_id: str, new: NewSource) -> SourceView:
+        return await self._container.sources.add(collection_id, LOCAL_OWNER, new)
+
+    async def scan_source(self, collection_id: str, source_id: str) -> ScanAccepted:
+        return await self._container.sources.scan(collection_id, source_id, LOCAL_OWNER)
+
+    async def remove_source(self, collection_id: str, source_id: str) -> OperationAccepted:
+        return await self._container.sources.delete(collection_id, source_id, LOCAL_OWNER)
 
     async def search(self, request: SearchRequest) -> SearchResponse:
         await self._wait_until_searchable(request.query if request.mode != "sparse" else None)

@@ -65,6 +65,8 @@ class ProgressBar:
         if event.type == "snapshot":
             news = next((item for item in event.data["operations"] if item["id"] == event.operation_id), {})
         known.update({key: news[key] for key in _FIGURES if key in news})
+        if event.type == "scan_progress":
+            known.update(done=news["files_seen"], total=max(news["files_seen"], known["total"]), unit="files")
         if event.type in ("completed", "failed", "dead", "cancelled"):
             known.update(rate_per_second=None, eta_seconds=None)
         self._show(describe(event.type, news), *figures(list(self._operations.values())))
@@ -83,6 +85,8 @@ _WORDS = {"queued": "Waiting", "started": "Working", "retrying": "Trying again",
 def describe(event_type: str, data: Mapping[str, Any]) -> str:
     """What is being done, in few words; empty when the event does not say."""
     current = data.get("current") or {}
+    if event_type == "scan_progress":
+        return shorten(one_line(str(current)), MAX_NAME_CHARS) if current else ""
     if event_type == "progress" and current.get("document"):
         name = shorten(one_line(str(current["document"])), MAX_NAME_CHARS)
         return f"{name}, page {current['page']}" if current.get("page") else name

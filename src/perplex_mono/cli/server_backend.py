@@ -30,11 +30,13 @@ if TYPE_CHECKING:
         DocumentView,
         IndexActivated,
         IndexList,
+        OperationAccepted,
         ReindexAccepted,
         Reindexing,
         UploadAccepted,
     )
     from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
+    from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourcePage, SourceView
 
 T = TypeVar("T")
 HEALTH_SECONDS = httpx.Timeout(3.0, connect=1.0)
@@ -176,6 +178,32 @@ class ServerBackend:
         path = f"{_collection(collection_id)}/indexes/{quote(index_id, safe='')}/activate"
         return _decode(await self._send("POST", path, key=("index", index_id)), IndexActivated)
 
+    async def sources(self, collection_id: str, cursor: str | None) -> "SourcePage":
+        from perplex_mono.sources.schemas import SourcePage
+
+        parameters = {"limit": 200, "cursor": cursor}
+        path = f"{_collection(collection_id)}/sources"
+        return await self._get(path, SourcePage, parameters, key=("collection", collection_id))
+
+    async def add_source(self, collection_id: str, new: "NewSource") -> "SourceView":
+        from perplex_mono.sources.schemas import SourceView
+
+        path = f"{_collection(collection_id)}/sources"
+        folder = ("folder that may be read", new.directory)
+        return _decode(await self._send("POST", path, json=msgspec.to_builtins(new), key=folder), SourceView)
+
+    async def scan_source(self, collection_id: str, source_id: str) -> "ScanAccepted":
+        from perplex_mono.sources.schemas import ScanAccepted
+
+        path = f"{_source(collection_id, source_id)}/scan"
+        return _decode(await self._send("POST", path, key=("source", source_id)), ScanAccepted)
+
+    async def remove_source(self, collection_id: str, source_id: str) -> "OperationAccepted":
+        from perplex_mono.library.schemas import OperationAccepted
+
+        path = _source(collection_id, source_id)
+        return _decode(await self._send("DELETE", path, key=("source", source_id)), OperationAccepted)
+
     async def search(self, request: SearchRequest) -> SearchResponse:
         return _decode(await self._send("POST", "/search", json=msgspec.to_builtins(request)), SearchResponse)
 
@@ -211,6 +239,10 @@ class ServerBackend:
 
 def _collection(collection_id: str) -> str:
     return f"/collections/{quote(collection_id, safe='')}"
+
+
+def _source(collection_id: str, source_id: str) -> str:
+    return f"{_collection(collection_id)}/sources/{quote(source_id, safe='')}"
 
 
 def _decode(response: httpx.Response, shape: type[T]) -> T:

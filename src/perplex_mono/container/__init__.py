@@ -11,6 +11,7 @@ from perplex_mono.answers.summaries import SummaryService
 from perplex_mono.container.background import Background
 from perplex_mono.container.inference import Inference, open_inference
 from perplex_mono.container.ingestion import Ingestion, open_ingestion
+from perplex_mono.container.sources import folder_watcher, scan_handler
 from perplex_mono.container.storage import Storage, open_storage
 from perplex_mono.inference.embedder import Embedder
 from perplex_mono.inference.models import OpenModel
@@ -38,6 +39,9 @@ from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.service import OperationService
 from perplex_mono.search.service import SearchOptions, SearchService
 from perplex_mono.settings import Settings
+from perplex_mono.sources.folders import AllowedFolders
+from perplex_mono.sources.service import SourceService
+from perplex_mono.sources.watching import FolderWatcher
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.readiness import database_status, vectors_status
 from perplex_mono.storage.starting import Starting
@@ -62,6 +66,8 @@ class Container:
     searcher: SearchService
     answers: AnswerService
     summaries: SummaryService
+    sources: SourceService
+    watcher: FolderWatcher
     operations: OperationService
     feeds: FeedService
     hub: SocketHub
@@ -75,6 +81,11 @@ class Container:
         """Begin what takes seconds: opening the index and loading the model. Returns at once."""
         self.vectors.start()
         await self.embedder.start()
+
+    def watch(self) -> None:
+        """Begin to follow the folders that are to be watched: for servers, which stay. Returns at once."""
+        if self.settings.sources.watch:
+            self.watcher.supervisor.start()
 
 
 @asynccontextmanager
@@ -116,15 +127,17 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     ledger.on_stopped(indexes.settle_unfinished)
     ledger.on_retried(documents.requeue_unready)
     await collections.ensure_default(LOCAL_OWNER)
-    ingestion = await open_ingestion(settings, stack, storage, inference, ledger, throughput)
+    ingestion = await open_ingestion(settings, stack, storage, inference, ledger, throughput, metrics)
     searcher = _searcher(settings, storage, inference, ingestion)
     previewer = ChunkPreviewer(documents, ingestion.pages, ingestion.cutter, recipes, inference.models.default)
     background = Background(settings, stack)
+    folders = AllowedFolders(settings.sources.roots, settings.data_directory)
     dispatcher = background.dispatcher(
         ledger,
         {
             "ingest": ingestion.handler,
             "reindex": ingestion.reindexer,
+            "scan": scan_handler(settings, storage, ledger, folders, metrics),
             "delete": DeleteHandler(database, ledger, storage.blobs, storage.vectors),
         },
     )
@@ -132,6 +145,8 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     background.supervise("event_loop", metrics.watch_loop)
     background.supervise("housekeeping", _housekeeper(settings, storage, ledger, indexes, dispatcher).run)
     await background.run_operations(dispatcher, ledger, storage.directory, metrics)
+    operations = OperationService(database, ledger, dispatcher.interrupt)
+    sources = SourceService(database, ledger, operations, folders)
     hub = SocketHub(per_user=limits.sockets_per_user, total=limits.sockets_total)
     metrics.sockets.set_function(lambda: hub.open_count)
     return Container(
@@ -147,7 +162,9 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
         searcher=searcher,
         answers=AnswerService(database, searcher, ingestion.pages, ExtractiveWriter(inference.embedder)),
         summaries=SummaryService(database, documents, ingestion.pages),
-        operations=OperationService(database, ledger, dispatcher.interrupt),
+        sources=sources,
+        watcher=folder_watcher(settings, sources, background),
+        operations=operations,
         feeds=FeedService(database, bus),
         hub=hub,
         health_service=_health(settings, metrics, storage, inference, ingestion, background),

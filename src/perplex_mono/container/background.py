@@ -31,8 +31,13 @@ class Background:
         """Keep `run` running until the stack closes."""
         supervisor = Supervisor(name, run)
         supervisor.start()
-        self.probes[name] = supervisor.status
+        self.close_with(supervisor, is_shown=True)
+
+    def close_with(self, supervisor: Supervisor, *, is_shown: bool) -> None:
+        """Stop it when the stack closes, and tell how it is until then."""
         self._stack.push_async_callback(supervisor.stop, STOP_STEP_SECONDS)
+        if is_shown:
+            self.probes[supervisor.status().name] = supervisor.status
 
     async def run_operations(
         self, dispatcher: Dispatcher, ledger: Ledger, directory: DataDirectory, metrics: Metrics

@@ -23,6 +23,7 @@ from perplex_mono.ingestion.targets import IndexTargets
 from perplex_mono.library.throughput import Throughput
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.settings import Settings
+from perplex_mono.telemetry.metrics import Metrics
 
 # For indexing anew and previews, beside one for each document that is ingested; waiting threads cost next to nothing.
 SPARE_CUTTING_THREADS = 16
@@ -47,11 +48,12 @@ async def open_ingestion(
     inference: Inference,
     ledger: Ledger,
     throughput: Throughput,
+    metrics: Metrics,
 ) -> Ingestion:
     """Build the pipeline and its parts, from reader children to the committer."""
     readers, reader_limits = await _open_readers(settings, stack)
     pages = PageStore(storage.database)
-    chunks = ChunkStore(storage.database)
+    chunks = ChunkStore(storage.database, metrics)
     ingested_at_once = settings.ingestion.concurrent_documents + URGENT_EXTRA
     cutter = Cutter(threads=ingested_at_once + SPARE_CUTTING_THREADS)
     stack.callback(cutter.close)
@@ -72,6 +74,7 @@ async def open_ingestion(
         limits=reader_limits,
         pages_ahead=(settings.ocr.threads or usable_cores()) + 1,
         min_confidence=settings.ocr.min_confidence,
+        metrics=metrics,
     )
     attachments = AttachmentKeeper(
         ledger,

@@ -86,7 +86,7 @@ class RecordChecks:
                 "operations",
                 f"document '{document.name}' ({document.id})",
                 problem,
-                partial(self._delete_again, document.owner_id, document.collection_id, {"document_id": document.id}),
+                partial(self._delete_again, document.owner_id, document.collection_id, {"document_ids": [document.id]}),
             )
             for document in documents
             if document.collection_id not in gone
@@ -189,7 +189,7 @@ class RecordChecks:
                 await self._queue(session, document_id)
         return "removed; the next start of the server reads that page again"
 
-    async def _delete_again(self, owner_id: str, collection_id: str, params: dict[str, str]) -> str:
+    async def _delete_again(self, owner_id: str, collection_id: str, params: dict[str, list[str]]) -> str:
         async with self._database.write() as session:
             await self._ledger.enqueue(
                 session,

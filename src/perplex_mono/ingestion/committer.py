@@ -14,6 +14,7 @@ from perplex_mono.errors import NotFound, PerplexError, StaleLease, StorageFull,
 from perplex_mono.ingestion.indexing import load_chunks
 from perplex_mono.library.index_repository import IndexRepository
 from perplex_mono.library.models import Collection, Document, SearchIndex
+from perplex_mono.library.removal import replace_old_versions
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.models import Operation
 from perplex_mono.storage.database import Database
@@ -193,6 +194,7 @@ class IndexCommitter:
                 judged = await _judge(session, operation, group)
                 done = [prepared for prepared, refusal in judged.items() if refusal is None]
                 await self._ledger.emit_all(session, operation, "document_done", [_done(each) for each in done])
+                await replace_old_versions(session, self._ledger, [each.document_id for each in done])
                 if done:
                     self._ledger.mark_checkpoint(operation)
         except StaleLease:

@@ -17,6 +17,7 @@ from perplex_mono.library.models import Chunk, IndexEntry, SearchIndex, StoredEm
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import derived_id
 from perplex_mono.storage.vector_types import ChunkBatch
+from perplex_mono.telemetry.metrics import Metrics
 
 VECTOR_DTYPE = np.float16
 ROWS_A_STATEMENT = 400
@@ -68,8 +69,9 @@ async def load_chunks(database: Database, document_id: str, index: SearchIndex) 
 class ChunkStore:
     """Chunks and embeddings in SQLite."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, metrics: Metrics) -> None:
         self._database = database
+        self._metrics = metrics
 
     async def embed(self, embedder: Embedder, cut_pages: Sequence[CutPage]) -> dict[str, NDArray[np.float16]]:
         """Vectors of this model that the chunks of these pages need and that are not stored yet, by input hash.
@@ -81,6 +83,7 @@ class ChunkStore:
         if not missing:
             return {}
         vectors = await embedder.embed_documents([inputs[key] for key in missing])
+        self._metrics.embedded_texts.inc(len(missing))
         return {key: vector.astype(VECTOR_DTYPE) for key, vector in zip(missing, vectors, strict=True)}
 
     async def add(

@@ -19,13 +19,17 @@ from perplex_mono.library.models import Document
 from perplex_mono.library.repository import DocumentRepository
 from perplex_mono.library.throughput import Throughput
 from perplex_mono.operations.ledger import Claim, Ledger
+from perplex_mono.operations.models import FINAL_STATES
 from perplex_mono.operations.progress import DocumentProgress, ProgressMeter
+from perplex_mono.operations.repository import OperationRepository
 from perplex_mono.operations.retries import is_transient
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
 
 BATCH_DOCUMENTS = 100
 LARGE_BYTES = 4 * 1024 * 1024
+FED_POLL_SECONDS = 0.25
+HUNGRY_SECONDS = 2.0
 
 
 class IngestHandler:
@@ -56,6 +60,8 @@ class IngestHandler:
         """Ingest until nothing of the operation is left to do, attachments found on the way included."""
         try:
             await self._run(claim)
+        except _Hungry:
+            await self._ledger.release(claim, pause_seconds=HUNGRY_SECONDS)
         except BaseException:
             with suppress(StaleLease):
                 await self._states.forgive(claim)
@@ -69,7 +75,7 @@ class IngestHandler:
             meter = await self._meter(session, claim)
         try:
             async with meter.recording():
-                while documents := await self._pending(claim):
+                while documents := await self._next_documents(claim, meter):
                     await self._ingest_together(claim, documents, meter)
         except ExceptionGroup as errors:
             raise _first(errors) from errors
@@ -131,14 +137,30 @@ class IngestHandler:
             row = await session.get(Document, document.id)
             return row is None or row.status == "deleting" or row.operation_id != claim.operation_id
 
-    async def _pending(self, claim: Claim) -> list[Document]:
-        async with self._database.read() as session:
-            return list(await DocumentRepository(session).list_pending(claim.operation_id, BATCH_DOCUMENTS))
+    async def _next_documents(self, claim: Claim, meter: ProgressMeter) -> list[Document]:
+        """What to take up next; waits while an operation that feeds this one may find more. Raises `_Hungry`."""
+        while True:
+            async with self._database.read() as session:
+                feeder = await OperationRepository(session).find_parent(claim.operation_id)
+                is_fed = feeder is not None and feeder.state not in FINAL_STATES
+                documents = await DocumentRepository(session).list_pending(claim.operation_id, BATCH_DOCUMENTS)
+                if feeder is not None and documents:
+                    _, total = await DocumentRepository(session).count_pages(claim.operation_id)
+                    meter.expect(total - meter.total)
+            if documents or not is_fed:
+                return list(documents)
+            if feeder is not None and feeder.state == "queued":
+                raise _Hungry  # it may be waiting for the very place that this one holds
+            await asyncio.sleep(FED_POLL_SECONDS)
 
     async def _meter(self, session: AsyncSession, claim: Claim) -> ProgressMeter:
         settled, total = await DocumentRepository(session).count_pages(claim.operation_id)
         record = partial(self._ledger.record_progress, claim)
         return ProgressMeter(record, unit="pages", done=settled, total=total, unopened=total - settled)
+
+
+class _Hungry(Exception):
+    """Nothing is left to do for now, and the operation that feeds this one does not run either."""
 
 
 def _first(errors: ExceptionGroup[Exception]) -> Exception:

@@ -17,6 +17,7 @@ from perplex_mono.ingestion.reader_pool import ReaderPool
 from perplex_mono.ingestion.readers.contract import Opened, ReaderLimits, ReadRequest
 from perplex_mono.library.models import Document
 from perplex_mono.storage.blobs import BlobStore
+from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.traces import span
 
 OCR_FULL_SECONDS = 0.5
@@ -39,6 +40,7 @@ class PageReader:
         limits: ReaderLimits,
         pages_ahead: int,
         min_confidence: float,
+        metrics: Metrics,
     ) -> None:
         self._readers = readers
         self._ocr = ocr
@@ -47,6 +49,7 @@ class PageReader:
         self._limits = limits
         self._pages_ahead = pages_ahead
         self._min_confidence = min_confidence
+        self._metrics = metrics
 
     async def read(
         self,
@@ -138,6 +141,7 @@ class PageReader:
                 result = await self._recognise_when_free(raster)
         except Unavailable as error:
             raise DocumentFailure("ocr_unavailable", f"Page {image.number} needs OCR, but {error}") from error
+        self._metrics.ocr_pages.inc()
         return page_from_ocr(image, result, min_confidence=self._min_confidence)
 
     async def _recognise_when_free(self, raster: PageRaster) -> OcrPage:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete
+from sqlalchemy import ColumnElement, delete
 from sqlmodel import col, select
 
 from perplex_mono.errors import NotFound
@@ -29,7 +29,7 @@ class DeleteHandler:
         self._vectors = vectors
 
     async def run(self, claim: Claim) -> None:
-        """Purge an index, one document with its attachments, or a whole collection."""
+        """Purge an index, some documents with their attachments, all that a source made, or a collection."""
         vectors = await self._vectors.wait()
         if "index_id" in claim.params:
             await self._remove_index(claim, vectors, str(claim.params["index_id"]))
@@ -40,8 +40,8 @@ class DeleteHandler:
         await self._ledger.complete(claim)
 
     async def _remove_documents(self, claim: Claim, vectors: VectorStore) -> None:
-        document_id = claim.params.get("document_id")
-        while documents := await self._hidden(claim, document_id):
+        roots = _roots(claim)
+        while documents := await self._hidden(claim, roots):
             for index in await self._indexes(claim):
                 try:
                     await vectors.delete_documents(index.table_name, [document.id for document in documents])
@@ -49,14 +49,15 @@ class DeleteHandler:
                     continue
             failpoint("mid_delete")
             await self._purge(claim, documents)
-        if document_id is None:
+        if roots is None:
             await self._remove_collection(claim, vectors)
 
-    async def _hidden(self, claim: Claim, document_id: str | None) -> Sequence[Document]:
-        """A document with its attachments, or the next few of the collection; parents come before their children."""
+    async def _hidden(self, claim: Claim, roots: ColumnElement[bool] | None) -> Sequence[Document]:
+        """The next few documents with their attachments, or of the collection; parents come before their children."""
         async with self._database.read() as session:
-            if document_id is not None:
-                return await DocumentRepository(session).list_family(document_id)
+            if roots is not None:
+                hidden = select(Document.id).where(roots, Document.status == "deleting").limit(BATCH_DOCUMENTS)
+                return await DocumentRepository(session).list_families((await session.exec(hidden)).all())
             query = (
                 select(Document)
                 .where(Document.collection_id == claim.collection_id)
@@ -91,3 +92,14 @@ class DeleteHandler:
         await vectors.drop_table(index.table_name)
         async with self._ledger.fenced(claim) as (session, _):
             await IndexRepository(session).purge(index.id)
+
+
+def _roots(claim: Claim) -> ColumnElement[bool] | None:
+    """Which documents to purge; None for every one of the collection."""
+    params = claim.params
+    if "source_id" in params:
+        return col(Document.source_id).in_([params["source_id"]])
+    ids = params.get("document_ids")
+    if "document_id" in params:  # queued by an earlier version
+        ids = [params["document_id"]]
+    return None if ids is None else col(Document.id).in_(ids)

@@ -72,7 +72,11 @@ class IndexEntry(SQLModel, table=True):
 
 
 class Document(SQLModel, table=True):
-    """One file in one collection. Attachments are documents of their own, with a parent."""
+    """One file in one collection. Attachments are documents of their own, with a parent.
+
+    `source_id` names the folder source that made the document and may remove it; uploads have none. `replaces_id` is
+    the version whose place this one takes in the transaction that makes it ready. Both may outlive what they name.
+    """
 
     __tablename__ = "documents"
     __table_args__ = (
@@ -87,6 +91,8 @@ class Document(SQLModel, table=True):
         Index("ix_documents_collection", "collection_id", "id"),
         Index("ix_documents_sha256", "sha256"),
         Index("ix_documents_parent", "parent_id"),
+        Index("ix_documents_source", "source_id", "id"),
+        Index("ix_documents_replaces", "replaces_id"),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True)
@@ -109,6 +115,8 @@ class Document(SQLModel, table=True):
     failure_message: str | None = None
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    source_id: str | None = None
+    replaces_id: str | None = None
 
 
 class StoredPage(SQLModel, table=True):

@@ -144,11 +144,10 @@ class DocumentRepository:
         done, total = (await self._session.exec(query.where(Document.operation_id == operation_id))).one()
         return done or 0, total or 0
 
-    async def list_family(self, document_id: str) -> Sequence[Document]:
-        """The document and everything attached to it, parents first."""
+    async def list_families(self, document_ids: Sequence[str]) -> Sequence[Document]:
+        """The documents and everything attached to them, parents first."""
         family: list[Document] = []
-        wave = [document_id]
-        query = select(Document).where(Document.id == document_id)
+        query = select(Document).where(col(Document.id).in_(document_ids))
         while rows := (await self._session.exec(query)).all():
             family.extend(rows)
             wave = [row.id for row in rows]

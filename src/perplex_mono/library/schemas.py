@@ -89,6 +89,8 @@ class DocumentView(msgspec.Struct, frozen=True):
     name: str
     collection_id: str
     parent_id: str | None
+    source_id: str | None
+    replaces_id: str | None
     operation_id: str
     status: str
     media_type: str
@@ -238,6 +240,8 @@ def document_view(document: Document) -> DocumentView:
         name=document.name,
         collection_id=document.collection_id,
         parent_id=document.parent_id,
+        source_id=document.source_id,
+        replaces_id=document.replaces_id,
         operation_id=document.operation_id,
         status=document.status,
         media_type=document.media_type,

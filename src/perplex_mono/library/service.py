@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from perplex_mono.errors import Conflict, DataCorrupt, FailureCode, TooLarge
 from perplex_mono.library.backlog import Backlog
 from perplex_mono.library.models import Collection, Document
+from perplex_mono.library.removal import hide_documents, with_replaced
 from perplex_mono.library.repository import CollectionRepository, DocumentRepository
 from perplex_mono.library.schemas import (
     DocumentChanges,
@@ -169,21 +170,13 @@ class DocumentService:
         return OperationAccepted(operation_id=operation.id)
 
     async def delete(self, document_id: str, owner_id: str) -> OperationAccepted:
-        """Hide the document and its attachments at once; their bytes go in the background. Raises `NotFound`."""
+        """Hide the document and its attachments at once; their bytes go in the background. Raises `NotFound`.
+
+        The version of the same file that it was to replace goes with it.
+        """
         async with self._database.write() as session:
-            repository = DocumentRepository(session)
-            document = await repository.get(document_id, owner_id)
-            family = [member.id for member in await repository.list_family(document_id)]
-            await session.exec(update(Document).where(col(Document.id).in_(family)).values(status="deleting"))
-            operation = await self._ledger.enqueue(
-                session,
-                owner_id=owner_id,
-                kind="delete",
-                collection_id=document.collection_id,
-                params={"document_id": document_id},
-                total=len(family),
-                unit="documents",
-            )
+            document = await DocumentRepository(session).get(document_id, owner_id)
+            operation = await hide_documents(session, self._ledger, await with_replaced(session, document))
         return OperationAccepted(operation_id=operation.id)
 
     @staticmethod
@@ -246,6 +239,8 @@ class DocumentService:
                 fresh[sha256] = (document, file.blob)
                 answers.append(UploadedDocument(id=document.id, name=name, status="received", duplicate_of=None))
                 continue
+            if sha256 not in fresh:
+                await _keep_for_good(session, known)
             if sha256 not in fresh and not self._blobs.exists(sha256):
                 file.blob.keep()  # the original had gone missing: here it is again
             retry = known.status in ("failed", "cancelled") and known not in again
@@ -268,6 +263,14 @@ def clean_name(name: str, max_chars: int) -> str:
     if not dot or len(extension) > 10:
         return name[: max_chars - 1] + "…"
     return stem[: max_chars - len(extension) - 2] + "…." + extension
+
+
+async def _keep_for_good(session: AsyncSession, document: Document) -> None:
+    """Somebody handed these bytes over: from now on no folder source removes them, and no newer version does."""
+    if document.source_id is not None:
+        document.source_id = None
+        replacing = col(Document.replaces_id) == document.id
+        await session.exec(update(Document).where(replacing).values(replaces_id=None))
 
 
 def _require_small(metadata: Mapping[str, Any]) -> None:

@@ -89,11 +89,12 @@ class Leases(Journal):
         async with self._held(claim) as (_, operation):
             operation.lease_until = self._clock() + self._lease
 
-    async def release(self, claim: Claim) -> None:
-        """Give the operation back unfinished, without counting the attempt: the process is shutting down."""
+    async def release(self, claim: Claim, *, pause_seconds: float = 0.0) -> None:
+        """Give the operation back unfinished, without counting the attempt: it is to go on elsewhere, or later."""
         async with self._held(claim) as (_, operation):
             operation.state, operation.lease_until = "queued", None
             operation.attempt = max(0, operation.attempt - 1)
+            operation.not_before = self._clock() + timedelta(seconds=pause_seconds) if pause_seconds else None
 
     async def requeue_orphans(self) -> int:
         """At start, with the data directory locked: nobody else can be running, so give every lease back."""

@@ -64,6 +64,7 @@ class Ledger(Leases, Steering):
         total: int,
         unit: str,
         priority: int = 0,
+        parent_id: str | None = None,
     ) -> Operation:
         """Add an operation and its first event to the caller's transaction; the doorbell rings after the commit."""
         operation = Operation(
@@ -74,6 +75,7 @@ class Ledger(Leases, Steering):
             total=total,
             unit=unit,
             priority=priority,
+            parent_id=parent_id,
             created_at=self._clock(),
         )
         session.add(operation)
@@ -100,7 +102,14 @@ class Ledger(Leases, Steering):
                     "current": dict(progress.current),
                 },
             )
-            await OperationRepository(session).prune_progress(operation.id, seq)
+            await OperationRepository(session).prune_progress(operation.id, "progress", seq)
+
+    async def record_scan(self, claim: Claim, *, seen: int, data: Mapping[str, Any]) -> None:
+        """Store how far a scan is, in place of what was said before; it has seen `seen` files."""
+        async with self.fenced(claim) as (session, operation):
+            operation.done, operation.total = seen, max(seen, operation.total)
+            seq = await self.emit(session, operation, "scan_progress", data)
+            await OperationRepository(session).prune_progress(operation.id, "scan_progress", seq)
 
     async def complete(self, claim: Claim, *, failed_count: int = 0, summary: Mapping[str, Any] | None = None) -> None:
         """End the operation well; `failed_count` documents of it may still have failed."""

@@ -37,12 +37,16 @@ EventType = Literal[
 
 
 class Operation(SQLModel, table=True):
-    """One piece of long work. Whoever runs it holds a lease with an `epoch`; writes with an older epoch are refused."""
+    """One piece of long work. Whoever runs it holds a lease with an `epoch`; writes with an older epoch are refused.
+
+    `parent_id` is the operation that feeds this one and whose pause, resume, cancel and retry it shares.
+    """
 
     __tablename__ = "operations"
     __table_args__ = (
         Index("ix_operations_state", "state", "priority", "created_at"),
         Index("ix_operations_owner", "owner_id", "id"),
+        Index("ix_operations_parent", "parent_id"),
     )
 
     id: str = Field(default_factory=new_id, primary_key=True)
@@ -66,6 +70,7 @@ class Operation(SQLModel, table=True):
     eta_seconds: float | None = None
     error_type: str | None = None
     error_message: str | None = None
+    parent_id: str | None = None
 
 
 class Event(SQLModel, table=True):

@@ -8,7 +8,7 @@ from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import NotFound
-from perplex_mono.operations.models import Event, Operation
+from perplex_mono.operations.models import Event, EventType, Operation
 
 
 class OperationRepository:
@@ -50,6 +50,16 @@ class OperationRepository:
             query = query.where(col(Operation.id) < before)
         return (await self._session.exec(query.order_by(col(Operation.id).desc()).limit(limit))).all()
 
+    async def find_parent(self, operation_id: str) -> Operation | None:
+        """The operation that feeds this one."""
+        feeding = select(Operation.parent_id).where(Operation.id == operation_id).scalar_subquery()
+        return (await self._session.exec(select(Operation).where(Operation.id == feeding))).first()
+
+    async def list_children(self, operation_id: str) -> Sequence[Operation]:
+        """The operations this one feeds, oldest first."""
+        query = select(Operation).where(Operation.parent_id == operation_id)
+        return (await self._session.exec(query.order_by(col(Operation.id)))).all()
+
     async def list_active(self, owner_id: str, limit: int) -> Sequence[Operation]:
         """Operations that are not final, newest first."""
         query = select(Operation).where(
@@ -62,13 +72,13 @@ class OperationRepository:
     ) -> Sequence[Operation]:
         """What may be started now: queued and due, or running with a lease that ran out.
 
-        Of each owner the first `per_owner` that are urgent and as many that are not, by priority and then age.
+        Of each owner and kind the first `per_owner` that are urgent and as many that are not, by priority and then age.
         """
         due = or_(col(Operation.not_before).is_(None), col(Operation.not_before) <= now)
         place = (
             func.row_number()
             .over(
-                partition_by=(col(Operation.owner_id), col(Operation.priority) > 0),
+                partition_by=(col(Operation.owner_id), col(Operation.kind), col(Operation.priority) > 0),
                 order_by=(col(Operation.priority).desc(), col(Operation.created_at)),
             )
             .label("place")
@@ -117,11 +127,11 @@ class OperationRepository:
         result = await self._session.connection()
         return int((await result.execute(text("SELECT event_floor FROM heartbeat"))).scalar_one())
 
-    async def prune_progress(self, operation_id: str, before_seq: int) -> None:
-        """Drop progress rows that a newer one supersedes."""
+    async def prune_progress(self, operation_id: str, event_type: EventType, before_seq: int) -> None:
+        """Drop progress rows of this type that a newer one supersedes."""
         await self._session.exec(
             delete(Event).where(
-                col(Event.operation_id) == operation_id, col(Event.type) == "progress", col(Event.seq) < before_seq
+                col(Event.operation_id) == operation_id, col(Event.type) == event_type, col(Event.seq) < before_seq
             )
         )
 

@@ -110,7 +110,7 @@ async def all_operations_feed(
     owner_id: NamedDependency[str],
 ) -> None:
     """Every event of the caller's operations."""
-    await hub.serve(socket, owner_id, lambda: feeds.follow(owner_id, after=_after(socket)))
+    await hub.serve(socket, owner_id, lambda: feeds.follow(owner_id, after=first_seq(socket)))
 
 
 @websocket("/ws/operations/{operation_id:str}")
@@ -127,10 +127,11 @@ async def operation_feed(
     except NotFound as missing:
         await hub.refuse(socket, CLOSE_NOT_FOUND, str(missing))
         return
-    await hub.serve(socket, owner_id, lambda: feeds.follow(owner_id, operation_id, after=_after(socket)))
+    await hub.serve(socket, owner_id, lambda: feeds.follow(owner_id, operation_id, after=first_seq(socket)))
 
 
-def _after(socket: Socket) -> int | None:
+def first_seq(socket: Socket) -> int | None:
+    """What `?after=` says. Raises `InvalidInput`."""
     value = socket.query_params.get("after")
     if value is None:
         return None

@@ -18,12 +18,13 @@ class ErrorView(msgspec.Struct, frozen=True):
 
 
 class OperationView(msgspec.Struct, frozen=True):
-    """One piece of long work and how far it is."""
+    """One piece of long work and how far it is; `parent_id` is the scan that feeds it."""
 
     id: str
     kind: str
     state: str
     collection_id: str | None
+    parent_id: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -69,6 +70,7 @@ def operation_view(operation: Operation) -> OperationView:
         kind=operation.kind,
         state=operation.state,
         collection_id=operation.collection_id,
+        parent_id=operation.parent_id,
         created_at=operation.created_at,
         started_at=operation.started_at,
         finished_at=operation.finished_at,

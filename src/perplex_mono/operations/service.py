@@ -1,13 +1,14 @@
 """The owner's operations: what there is, and the words a person may say to it: pause, resume, cancel, retry."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Conflict
 from perplex_mono.operations.ledger import Ledger
-from perplex_mono.operations.models import Operation, OperationState
+from perplex_mono.operations.models import FINAL_STATES, Operation, OperationState
 from perplex_mono.operations.repository import OperationRepository
 from perplex_mono.operations.schemas import Action, EventPage, OperationPage, OperationView, envelope, operation_view
 from perplex_mono.storage.database import Database, after_commit
@@ -89,12 +90,21 @@ class OperationService:
         up whatever did not become ready. All return at once; no page is started after that.
         """
         async with self._database.write() as session:
-            operation = await OperationRepository(session).get(operation_id, owner_id)
+            repository = OperationRepository(session)
+            operation = await repository.get(operation_id, owner_id)
             _require_allowed(action, operation)
-            await self._acts[action](session, operation)
-            if operation.state != "queued":
-                after_commit(session, lambda: self._interrupt(operation_id))
+            await _require_own_head(repository, operation)
+            await self.apply(session, action, operation)
         return operation_view(operation)
+
+    async def apply(self, session: AsyncSession, action: Action, operation: Operation) -> None:
+        """Do so in the caller's transaction, also to the operations that this one feeds and that allow it."""
+        for member in (operation, *await OperationRepository(session).list_children(operation.id)):
+            if action not in allowed_actions(member):
+                continue
+            await self._acts[action](session, member)
+            if member.state != "queued":
+                after_commit(session, partial(self._interrupt, member.id))
 
 
 def allowed_actions(operation: Operation) -> tuple[Action, ...]:
@@ -105,6 +115,13 @@ def allowed_actions(operation: Operation) -> tuple[Action, ...]:
     if operation.state == "cancelled" and operation.kind in GONE_WHEN_CANCELLED:
         actions = ()
     return tuple(action for action in actions if action == "retry" or operation.kind not in ONLY_RETRIED)
+
+
+async def _require_own_head(repository: OperationRepository, operation: Operation) -> None:
+    """An operation that is still fed by another is steered through that one."""
+    parent = await repository.find(operation.parent_id) if operation.parent_id is not None else None
+    if parent is not None and parent.state not in FINAL_STATES:
+        raise Conflict(f"This {operation.kind} operation belongs to the {parent.kind} {parent.id}; steer that one.")
 
 
 def _require_allowed(action: Action, operation: Operation) -> None:

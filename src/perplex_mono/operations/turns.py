@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar
 
 LANE_SLOTS = 10
 OWNER_SLOTS = 8  # of a lane; the others are kept for other owners
+# A scan waits for the documents it found to be ingested, so scans alone must never fill every slot.
+KIND_SLOTS = {"scan": 2}
 
 
 class Started(Protocol):
@@ -14,6 +16,8 @@ class Started(Protocol):
 
     @property
     def owner_id(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
     @property
     def priority(self) -> int: ...
 
@@ -41,14 +45,18 @@ def choose_next(waiting: Sequence[W], running: Iterable[Started], limit: int) ->
     of_owner: Counter[str] = Counter()
     of_lane: Counter[bool] = Counter()
     of_owner_in_lane: Counter[tuple[str, bool]] = Counter()
+    of_kind: Counter[str] = Counter()
 
     def count(operation: Started) -> None:
         of_owner[operation.owner_id] += 1
         of_lane[is_urgent(operation)] += 1
         of_owner_in_lane[operation.owner_id, is_urgent(operation)] += 1
+        of_kind[operation.kind] += 1
 
     def has_slot(operation: W) -> bool:
         lane = is_urgent(operation)
+        if of_kind[operation.kind] >= KIND_SLOTS.get(operation.kind, LANE_SLOTS):
+            return False
         return of_lane[lane] < LANE_SLOTS and of_owner_in_lane[operation.owner_id, lane] < OWNER_SLOTS
 
     for operation in running:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -51,9 +51,12 @@ class IncomingBlob:
 
     def keep(self) -> None:
         """Rename into place and fsync the folder. Quick; call it inside the transaction that refers to the blob."""
-        target = self._directory / self.sha256
-        self._path.replace(target)
-        _fsync_directory(self._directory)
+        keep_all([self])
+
+    def move_into_place(self) -> Path:
+        """Rename into place; permanent once the folder, which is returned, is synced."""
+        self._path.replace(self._directory / self.sha256)
+        return self._directory
 
     def discard(self) -> None:
         """Remove the temporary file; harmless after `keep`."""
@@ -152,6 +155,12 @@ class BlobStore:
                 f"The disk has {usage.free} bytes free, less than the reserve of {reserve}"
                 " (limits.disk_reserve_bytes, limits.disk_reserve_fraction). Free some space; nothing was stored."
             )
+
+
+def keep_all(blobs: Iterable[IncomingBlob]) -> None:
+    """Make these permanent with one fsync; many are not quick, so call it on a thread then."""
+    for directory in {blob.move_into_place() for blob in blobs}:
+        _fsync_directory(directory)
 
 
 async def read_chunks(path: Path, chunk_bytes: int = BUFFER_BYTES) -> AsyncIterable[bytes]:

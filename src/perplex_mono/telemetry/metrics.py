@@ -49,6 +49,17 @@ class Metrics:
         self.queue_oldest_seconds = Gauge(
             "queue_oldest_seconds", "How long the first of those not begun has waited", registry=registry
         )
+        self.ocr_pages = Counter(
+            "ocr_pages", "Pages that OCR read; pages known from before do not count", registry=registry
+        )
+        self.embedded_texts = Counter(
+            "embedded_texts",
+            "Chunks whose vector was computed; those known from before do not count",
+            registry=registry,
+        )
+        self.scanned_files = Counter(
+            "scanned_files", "Files that scans of folders came by, by what they found", ["finding"], registry=registry
+        )
         self.loop_lag = Histogram(
             "event_loop_lag_seconds", "How late the event loop is", buckets=_LAG_BUCKETS, registry=registry
         )

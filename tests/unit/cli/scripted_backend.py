@@ -12,6 +12,7 @@ from perplex_mono.library.schemas import (
     DocumentView,
     IndexActivated,
     IndexList,
+    OperationAccepted,
     ReindexAccepted,
     Reindexing,
     UploadAccepted,
@@ -19,6 +20,7 @@ from perplex_mono.library.schemas import (
 )
 from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
+from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourcePage, SourceView
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 PAGE = 1000
@@ -36,6 +38,7 @@ def operation(state: str, finished_at: datetime | None = None) -> OperationView:
         kind="ingest",
         state=state,
         collection_id="c",
+        parent_id=None,
         created_at=START,
         started_at=START,
         finished_at=finished_at,
@@ -133,4 +136,16 @@ class ScriptedBackend:
         raise NotImplementedError
 
     async def answer(self, request: AnswerRequest) -> Answer:
+        raise NotImplementedError
+
+    async def sources(self, collection_id: str, cursor: str | None) -> SourcePage:
+        raise NotImplementedError
+
+    async def add_source(self, collection_id: str, new: NewSource) -> SourceView:
+        raise NotImplementedError
+
+    async def scan_source(self, collection_id: str, source_id: str) -> ScanAccepted:
+        raise NotImplementedError
+
+    async def remove_source(self, collection_id: str, source_id: str) -> OperationAccepted:
         raise NotImplementedError

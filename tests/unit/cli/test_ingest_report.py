@@ -19,6 +19,8 @@ def document(key: str, status: str = "ready", failure: FailureView | None = None
         name=f"{key}.pdf",
         collection_id="c",
         parent_id=None,
+        source_id=None,
+        replaces_id=None,
         operation_id="op",
         status=status,
         media_type="application/pdf",

@@ -123,6 +123,7 @@ def operation(state: str = "completed", **changes: Any) -> OperationView:
         "kind": "ingest",
         "state": state,
         "collection_id": "k",
+        "parent_id": None,
         "created_at": NOW,
         "started_at": NOW,
         "finished_at": NOW,

@@ -18,6 +18,7 @@ class Job:
     owner_id: str
     priority: int = 0
     age: int = 0
+    kind: str = "ingest"
 
     @property
     def created_at(self) -> datetime:
@@ -33,6 +34,13 @@ def test_one_owner_leaves_slots_to_others() -> None:
     assert len(chosen) == OWNER_SLOTS < LANE_SLOTS
     late = Job("late", age=1000)
     assert choose_next([*jobs("flood", 100), late], chosen, 100) == [late]
+
+
+def test_scans_leave_slots_to_what_they_wait_for() -> None:
+    scans = [Job("one", age=age, kind="scan") for age in range(20)]
+    assert choose_next(scans, [], 100) == scans[:2]
+    found = Job("one", age=100, kind="ingest")
+    assert choose_next([*scans[2:], found], scans[:2], 100) == [found]
 
 
 def test_owners_take_turns_and_each_begins_with_its_oldest() -> None:

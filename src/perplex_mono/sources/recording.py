@@ -1,0 +1,314 @@
+"""Writes down what a scan found in a few files, in one transaction: rows, new documents, and the work for them."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from perplex_mono.library.models import Document
+from perplex_mono.library.removal import hide_documents
+from perplex_mono.library.repository import PENDING_STATUSES, DocumentRepository
+from perplex_mono.library.service import clean_name, requeue
+from perplex_mono.operations.ledger import Claim, Ledger
+from perplex_mono.operations.models import FINAL_STATES, Operation
+from perplex_mono.operations.repository import OperationRepository
+from perplex_mono.sources.models import Source, SourceFile
+from perplex_mono.sources.progress import ScanProgress
+from perplex_mono.sources.receiving import CopiedFile
+from perplex_mono.sources.repository import SourcedDocumentRepository, SourceFileRepository
+from perplex_mono.sources.walking import FoundFile, Skip, printable
+from perplex_mono.storage.blobs import BlobStore, IncomingBlob, keep_all
+from perplex_mono.telemetry.failpoints import failpoint
+
+
+@dataclass(frozen=True)
+class KnownContent:
+    """A file whose bytes are those of a file seen before, so nothing was read."""
+
+    file: FoundFile
+    before: SourceFile
+
+    @property
+    def path(self) -> bytes:
+        """Where it is now."""
+        return self.file.path
+
+
+Finding = CopiedFile | KnownContent | Skip
+
+
+@dataclass
+class _Changes:
+    """What one transaction collects before its end."""
+
+    fresh: list[Document] = field(default_factory=list)
+    again: list[Document] = field(default_factory=list)
+    superseded: list[Document] = field(default_factory=list)
+    blobs: list[IncomingBlob] = field(default_factory=list)
+    skipped: list[Skip] = field(default_factory=list)
+
+
+class ScanRecorder:
+    """Records the findings of one scan of one source."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        blobs: BlobStore,
+        claim: Claim,
+        source: Source,
+        progress: ScanProgress,
+        *,
+        max_name_chars: int,
+    ) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._claim = claim
+        self._source = source
+        self._progress = progress
+        self._max_name_chars = max_name_chars
+
+    async def record(
+        self, findings: Iterable[Finding], again: Sequence[str] = (), moved: Mapping[bytes, SourceFile] | None = None
+    ) -> None:
+        """Write these findings down. `again` are cancelled documents to take up once more.
+
+        `moved` are files, by path, that are no longer where they were; a finding with their content is a renaming.
+        """
+        async with self._ledger.fenced(self._claim) as (session, operation):
+            changes = _Changes()
+            for finding in findings:
+                if isinstance(finding, Skip):
+                    await self._skip(session, finding, changes)
+                elif isinstance(finding, KnownContent):
+                    await self._known(session, finding, moved or {}, changes)
+                else:
+                    await self._copied(session, finding, moved or {}, changes)
+            for document_id in again:
+                document = await session.get(Document, document_id)
+                if document is not None and document.status == "cancelled":
+                    changes.again.append(document)
+            await self._queue(session, operation, changes)
+            self._ledger.mark_checkpoint(operation)
+        failpoint("after_scan_batch")
+
+    async def mark_missing(self, paths: Sequence[bytes], *, is_missing: bool = True) -> None:
+        """These files are not where they were; or they are again, after a scan that did not come to its end."""
+        async with self._ledger.fenced(self._claim) as (session, _):
+            await SourceFileRepository(session, self._source.id).mark_missing(paths, is_missing=is_missing)
+
+    async def remove_missing(self, limit: int) -> bool:
+        """Forget some files that are gone and were not found elsewhere; whether there may be more."""
+        async with self._ledger.fenced(self._claim) as (session, operation):
+            files = await SourceFileRepository(session, self._source.id).list_missing(limit)
+            for file in files:
+                await session.delete(file)
+            await session.flush()
+            await self._name_after_others(session, files)
+            self._ledger.mark_checkpoint(operation)
+        self._progress.add("removed", sum(file.document_id is not None for file in files))
+        return len(files) == limit
+
+    async def _name_after_others(self, session: AsyncSession, files: Sequence[SourceFile]) -> None:
+        """Documents lost these files; one that is named after such a file takes the name of one it still has."""
+        names = defaultdict(set)
+        for file in files:
+            names[file.document_id or ""].add(self._name(file.path))
+        for document, path in await SourcedDocumentRepository(session).list_used(list(names)):
+            if document.source_id is not None and document.name in names[document.id]:
+                document.name = self._name(path)
+
+    async def _skip(self, session: AsyncSession, skip: Skip, changes: _Changes) -> None:
+        row = await self._row(session, skip.path)
+        if row.skip_reason != skip.reason:
+            changes.skipped.append(skip)
+        row.skip_reason, row.is_missing = skip.reason, False
+        if skip.file is not None:
+            _identify(row, skip.file)
+        if not skip.is_file:
+            row.document_id = row.sha256 = None
+
+    async def _known(
+        self, session: AsyncSession, known: KnownContent, moved: Mapping[bytes, SourceFile], changes: _Changes
+    ) -> None:
+        before = known.before
+        row = await self._row(session, known.file.path)
+        old_id = row.document_id
+        _identify(row, known.file)
+        row.sha256, row.document_id = before.sha256, before.document_id
+        row.skip_reason = before.skip_reason if before.sha256 is None else None
+        document = await self._living(session, row.document_id)
+        if before.path in moved and await self._rename(session, before, row, document):
+            self._progress.add("renamed")
+        else:
+            self._progress.add("new" if old_id is None else "changed")
+        await self._leave(session, row, old_id, document, changes)
+
+    async def _copied(
+        self, session: AsyncSession, copied: CopiedFile, moved: Mapping[bytes, SourceFile], changes: _Changes
+    ) -> None:
+        sha256 = copied.blob.sha256
+        row = await self._row(session, copied.file.path)
+        old_id, old_sha256 = row.document_id, row.sha256
+        _identify(row, copied.file)
+        row.sha256, row.skip_reason = sha256, None
+        document = await DocumentRepository(session).find_by_content(self._source.collection_id, sha256)
+        if document is None and sha256 == old_sha256:
+            return  # somebody deleted the document, and the file is still the same
+        if document is None:
+            document = await self._new_document(session, copied, row, changes)
+        elif not self._blobs.exists(sha256):
+            changes.blobs.append(copied.blob)  # the original had gone missing: here it is again
+        if document.status in ("failed", "cancelled"):
+            changes.again.append(document)
+        row.document_id = document.id
+        if old_sha256 is None and await self._moved_from(session, moved, row, document):
+            self._progress.add("renamed")
+        elif old_sha256 != sha256:
+            self._progress.add("new" if old_sha256 is None else "changed")
+        await self._leave(session, row, old_id, document, changes)
+
+    async def _new_document(
+        self, session: AsyncSession, copied: CopiedFile, row: SourceFile, changes: _Changes
+    ) -> Document:
+        document = Document(
+            owner_id=self._source.owner_id,
+            collection_id=self._source.collection_id,
+            operation_id=self._claim.operation_id,  # until the child operation is there
+            name=self._name(row.path),
+            sha256=copied.blob.sha256,
+            size_bytes=copied.blob.size_bytes,
+            media_type=copied.media_type,
+            source_id=self._source.id,
+        )
+        old = await self._living(session, row.document_id)
+        if old is not None:
+            document.tags, document.meta = list(old.tags), dict(old.meta)
+            if old.source_id is not None and old.name != document.name:
+                document.name = old.name  # somebody gave it another
+        session.add(document)
+        await session.flush()
+        changes.fresh.append(document)
+        changes.blobs.append(copied.blob)
+        return document
+
+    async def _moved_from(
+        self, session: AsyncSession, moved: Mapping[bytes, SourceFile], row: SourceFile, document: Document
+    ) -> bool:
+        """Whether `row` is a file that stood for the document and is not where it was."""
+        for before in moved.values():
+            if before.document_id == document.id and await self._rename(session, before, row, document):
+                return True
+        return False
+
+    async def _leave(
+        self, session: AsyncSession, row: SourceFile, old_id: str | None, new: Document | None, changes: _Changes
+    ) -> None:
+        """A file went over from one document to another, perhaps as the last one of the old.
+
+        A new version takes the old one's place when it becomes ready. An old one that never became ready goes at once,
+        and what it was to replace awaits the new one.
+        """
+        documents = SourcedDocumentRepository(session)
+        if new is not None:
+            await documents.keep(new.id)
+        await session.flush()
+        old = await self._living(session, old_id)
+        if old is None or new is None or old.id == new.id:
+            return
+        if await documents.is_used(old.id):
+            await self._name_after_others(
+                session, [SourceFile(source_id=row.source_id, path=row.path, document_id=old.id)]
+            )
+            return
+        if old.source_id is None:
+            return
+        if old.status in PENDING_STATUSES:
+            changes.superseded.append(old)
+        if old.status == "ready" and new.status != "ready":
+            new.replaces_id = new.replaces_id or old.id
+        elif new.status != "ready":
+            new.replaces_id, old.replaces_id = new.replaces_id or old.replaces_id, None
+
+    async def _rename(
+        self, session: AsyncSession, before: SourceFile, row: SourceFile, document: Document | None
+    ) -> bool:
+        """The file that was at `before` is at `row` now, and so is the document's name, if it came from there.
+
+        False when that file turned up elsewhere already.
+        """
+        gone = await SourceFileRepository(session, self._source.id).find(before.path)
+        if gone is None:
+            return False
+        if gone.identity == before.identity:
+            await session.delete(gone)
+            await session.flush()
+        if document is not None and document.source_id is not None and document.name == self._name(before.path):
+            document.name = self._name(row.path)
+        return True
+
+    async def _queue(self, session: AsyncSession, operation: Operation, changes: _Changes) -> None:
+        """Hand new and cancelled documents to the child operation, which begins with the first of them."""
+        documents = SourcedDocumentRepository(session)
+        superseded = [document for document in changes.superseded if not await documents.is_used(document.id)]
+        if superseded:
+            await hide_documents(session, self._ledger, superseded)
+        again = [document for document in changes.again if document not in changes.fresh]
+        if changes.fresh or again:
+            child = await self._child(session, operation, len(changes.fresh) + len(again))
+            for document in changes.fresh:
+                document.operation_id = child.id
+            for document in again:
+                requeue(document, child.id)
+        if changes.blobs:
+            await session.flush()
+            await asyncio.to_thread(keep_all, changes.blobs)
+            failpoint("after_scan_blobs")
+        await self._warn(session, operation, changes.skipped)
+
+    async def _child(self, session: AsyncSession, operation: Operation, more: int) -> Operation:
+        for child in await OperationRepository(session).list_children(operation.id):
+            if child.state not in FINAL_STATES:
+                child.total += more
+                return child
+        return await self._ledger.enqueue(
+            session,
+            owner_id=operation.owner_id,
+            kind="ingest",
+            collection_id=operation.collection_id,
+            total=more,
+            unit="pages",
+            parent_id=operation.id,
+        )
+
+    async def _warn(self, session: AsyncSession, operation: Operation, skipped: Sequence[Skip]) -> None:
+        told = skipped[: self._progress.warnings_left]
+        self._progress.warnings_left -= len(told)
+        warnings = [{"name": printable(skip.path), "message": f"Skipped: {skip.reason}."} for skip in told]
+        await self._ledger.emit_all(session, operation, "warning", warnings)
+
+    async def _row(self, session: AsyncSession, path: bytes) -> SourceFile:
+        row = await SourceFileRepository(session, self._source.id).find(path)
+        if row is None:
+            row = SourceFile(source_id=self._source.id, path=path)
+            session.add(row)
+        return row
+
+    @staticmethod
+    async def _living(session: AsyncSession, document_id: str | None) -> Document | None:
+        document = await session.get(Document, document_id) if document_id is not None else None
+        return None if document is None or document.status == "deleting" else document
+
+    def _name(self, path: bytes) -> str:
+        return clean_name(printable(path), self._max_name_chars)
+
+
+def _identify(row: SourceFile, file: FoundFile) -> None:
+    row.size_bytes, row.modified_ns, row.identity, row.is_missing = (
+        file.size_bytes,
+        file.modified_ns,
+        file.identity,
+        False,
+    )

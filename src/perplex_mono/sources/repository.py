@@ -1,0 +1,221 @@
+"""Reads and writes of sources and their files; every function works inside the caller's transaction."""
+
+from collections.abc import Collection as Items
+from collections.abc import Sequence
+
+from sqlalchemy import delete, exists, update
+from sqlalchemy.orm import aliased
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from perplex_mono.errors import NotFound
+from perplex_mono.library.models import Collection, Document
+from perplex_mono.operations.models import FINAL_STATES, Operation
+from perplex_mono.sources.models import Source, SourceFile
+
+REPLACING_STATUSES = ("received", "processing", "failed", "cancelled")
+
+
+class SourceRepository:
+    """Sources, in one session."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def get(self, source_id: str, collection_id: str) -> Source:
+        """The collection's source. Raises `NotFound`."""
+        source = await self._session.get(Source, source_id)
+        if source is None or source.collection_id != collection_id:
+            raise NotFound("source", source_id)
+        return source
+
+    async def find_by_path(self, collection_id: str, path: str) -> Source | None:
+        """The collection's source of that folder."""
+        query = select(Source).where(Source.collection_id == collection_id, Source.path == path)
+        return (await self._session.exec(query)).first()
+
+    async def list_page(self, collection_id: str, limit: int, after: str | None) -> Sequence[Source]:
+        """Oldest first, at most `limit`, after the id `after`."""
+        query = select(Source).where(Source.collection_id == collection_id)
+        if after is not None:
+            query = query.where(col(Source.id) > after)
+        return (await self._session.exec(query.order_by(col(Source.id)).limit(limit))).all()
+
+    async def list_watched(self) -> Sequence[Source]:
+        """Every source to watch, of collections that are not deleted."""
+        living = select(Collection.id).where(col(Collection.deleted_at).is_(None))
+        query = select(Source).where(col(Source.watch).is_(True), col(Source.collection_id).in_(living))
+        return (await self._session.exec(query.order_by(col(Source.id)))).all()
+
+    async def find_scan(self, source_id: str, states: Items[str]) -> Operation | None:
+        """The newest scan of the source in one of these states."""
+        query = select(Operation).where(
+            Operation.kind == "scan",
+            col(Operation.state).in_(states),
+            func.json_extract(Operation.params, "$.source_id") == source_id,
+        )
+        return (await self._session.exec(query.order_by(col(Operation.id).desc()))).first()
+
+    async def delete(self, source: Source) -> None:
+        """Remove the row; those of its files go with it."""
+        await self._session.exec(delete(Source).where(col(Source.id) == source.id))
+
+    async def list_unfinished_scans(self, source_id: str) -> Sequence[Operation]:
+        """The scans of the source that are not final."""
+        query = select(Operation).where(
+            Operation.kind == "scan",
+            col(Operation.state).not_in(FINAL_STATES),
+            func.json_extract(Operation.params, "$.source_id") == source_id,
+        )
+        return (await self._session.exec(query)).all()
+
+
+class SourceFileRepository:
+    """The files of one source, in one session."""
+
+    def __init__(self, session: AsyncSession, source_id: str) -> None:
+        self._session = session
+        self._source_id = source_id
+
+    async def find(self, path: bytes) -> SourceFile | None:
+        """The file at this path."""
+        return await self._session.get(SourceFile, (self._source_id, path))
+
+    async def list_between(
+        self, after: bytes, until: bytes | None, limit: int
+    ) -> Sequence[tuple[SourceFile, str | None]]:
+        """Files with a path in `(after, until]`, in order, each with its document's status if there is one."""
+        query = (
+            select(SourceFile, Document.status)
+            .outerjoin(Document, col(Document.id) == col(SourceFile.document_id))
+            .where(SourceFile.source_id == self._source_id, col(SourceFile.path) > after)
+        )
+        if until is not None:
+            query = query.where(col(SourceFile.path) <= until)
+        return (await self._session.exec(query.order_by(col(SourceFile.path)).limit(limit))).all()
+
+    async def list_identical(self, identities: Items[str]) -> Sequence[SourceFile]:
+        """Files that had these devices and inodes."""
+        query = select(SourceFile).where(
+            SourceFile.source_id == self._source_id, col(SourceFile.identity).in_(identities)
+        )
+        return (await self._session.exec(query)).all()
+
+    async def list_of_content(self, collection_id: str, hashes: Items[str]) -> Sequence[SourceFile]:
+        """Files that stand for a document of the collection with these bytes."""
+        query = (
+            select(SourceFile)
+            .join(Document, col(Document.id) == col(SourceFile.document_id))
+            .where(
+                SourceFile.source_id == self._source_id,
+                Document.collection_id == collection_id,
+                col(Document.sha256).in_(hashes),
+            )
+        )
+        return (await self._session.exec(query)).all()
+
+    async def list_page(self, status: str | None, limit: int, after: bytes) -> Sequence[tuple[SourceFile, str | None]]:
+        """Files by path, at most `limit`, past the path `after`, each with its document's status."""
+        query = (
+            select(SourceFile, Document.status)
+            .outerjoin(Document, col(Document.id) == col(SourceFile.document_id))
+            .where(SourceFile.source_id == self._source_id, col(SourceFile.path) > after)
+        )
+        if status == "skipped":
+            query = query.where(col(SourceFile.skip_reason).is_not(None))
+        elif status == "document":
+            query = query.where(col(SourceFile.skip_reason).is_(None))
+        return (await self._session.exec(query.order_by(col(SourceFile.path)).limit(limit))).all()
+
+    async def count(self) -> tuple[int, int]:
+        """How many files there are, and how many of them were skipped."""
+        query = select(func.count(), func.count(col(SourceFile.skip_reason))).where(
+            SourceFile.source_id == self._source_id
+        )
+        files, skipped = (await self._session.exec(query)).one()
+        return files, skipped
+
+    async def mark_missing(self, paths: Items[bytes], *, is_missing: bool) -> None:
+        """These are not there any more, or are again; missing ones go at the end of a scan that finds them nowhere."""
+        here = (col(SourceFile.source_id) == self._source_id) & col(SourceFile.path).in_(paths)
+        await self._session.exec(update(SourceFile).where(here).values(is_missing=is_missing))
+
+    async def list_missing(self, limit: int) -> Sequence[SourceFile]:
+        """Some of the files that are not there any more."""
+        query = select(SourceFile).where(SourceFile.source_id == self._source_id, col(SourceFile.is_missing).is_(True))
+        return (await self._session.exec(query.limit(limit))).all()
+
+
+class SourcedDocumentRepository:
+    """The documents that sources made, in one session."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def is_used(self, document_id: str) -> bool:
+        """Whether any file that is there stands for the document."""
+        query = select(SourceFile.source_id).where(
+            SourceFile.document_id == document_id, col(SourceFile.is_missing).is_(False)
+        )
+        return (await self._session.exec(query.limit(1))).first() is not None
+
+    async def list_used(self, document_ids: Items[str]) -> Sequence[tuple[Document, bytes]]:
+        """Of these documents those that files stand for, each with the path of one."""
+        query = (
+            select(Document, func.min(SourceFile.path))
+            .join(SourceFile, col(SourceFile.document_id) == col(Document.id))
+            .where(col(Document.id).in_(document_ids), col(SourceFile.is_missing).is_(False))
+            .group_by(col(Document.id))
+        )
+        return (await self._session.exec(query)).all()
+
+    async def keep(self, document_id: str) -> None:
+        """A file stands for the document again: no newer version takes its place."""
+        replacing = col(Document.replaces_id) == document_id
+        await self._session.exec(update(Document).where(replacing).values(replaces_id=None))
+
+    async def list_orphans(self, collection_id: str, after: str, limit: int) -> Sequence[Document]:
+        """Documents of sources past the id `after` that no file stands for and no new version will replace."""
+        newer = aliased(Document)
+        awaits = exists().where(
+            col(newer.replaces_id) == col(Document.id),
+            col(newer.status).in_(REPLACING_STATUSES),
+            exists().where(col(SourceFile.document_id) == col(newer.id)),
+        )
+        query = (
+            select(Document)
+            .where(
+                Document.collection_id == collection_id,
+                col(Document.source_id).is_not(None),
+                col(Document.parent_id).is_(None),
+                Document.status != "deleting",
+                col(Document.id) > after,
+                ~exists().where(col(SourceFile.document_id) == col(Document.id)),
+                ~awaits,
+            )
+            .order_by(col(Document.id))
+            .limit(limit)
+        )
+        return (await self._session.exec(query)).all()
+
+    async def hand_over(self, source_id: str) -> None:
+        """Give the documents of a source that other sources have too to one of those."""
+        other = (
+            select(SourceFile.source_id)
+            .where(SourceFile.document_id == Document.id, SourceFile.source_id != source_id)
+            .limit(1)
+            .scalar_subquery()
+        )
+        shared = exists().where(col(SourceFile.document_id) == col(Document.id), col(SourceFile.source_id) != source_id)
+        await self._session.exec(
+            update(Document).where(col(Document.source_id) == source_id, shared).values(source_id=other)
+        )
+
+    async def hide_all(self, source_id: str) -> int:
+        """Hide every document of a source with its attachments; how many."""
+        family = select(col(Document.id)).where(col(Document.source_id) == source_id).cte("family", recursive=True)
+        family = family.union_all(select(col(Document.id)).join(family, col(Document.parent_id) == family.c.id))
+        result = await self._session.exec(
+            update(Document).where(col(Document.id).in_(select(family.c.id))).values(status="deleting")
+        )
+        return int(result.rowcount)

@@ -1,0 +1,99 @@
+"""Sources and their files as clients send and see them."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from perplex_mono.sources.models import Source, SourceFile
+from perplex_mono.sources.walking import printable
+
+Glob = Annotated[str, Meta(min_length=1, max_length=255)]
+Globs = Annotated[list[Glob], Meta(max_length=50)]
+
+
+class NewSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A folder to follow. Globs are relative to it; one without `/` means names at any depth, `**` any folders."""
+
+    directory: Annotated[str, Meta(min_length=1, max_length=4096)]
+    include: Globs = []
+    exclude: Globs = []
+    recursive: bool = True
+    watch: bool = True
+
+
+class SourceView(msgspec.Struct, frozen=True):
+    """A folder that a collection follows. `scanned_at` is the end of the last whole scan."""
+
+    id: str
+    collection_id: str
+    directory: str
+    include: list[str]
+    exclude: list[str]
+    recursive: bool
+    watch: bool
+    file_count: int
+    skipped_count: int
+    created_at: datetime
+    scanned_at: datetime | None
+
+
+class SourcePage(msgspec.Struct, frozen=True):
+    """A page of sources, oldest first."""
+
+    items: list[SourceView]
+    next_cursor: str | None
+
+
+class SourceFileView(msgspec.Struct, frozen=True):
+    """A file of a source. `reason` says why it was skipped; it may still have the document of an earlier content."""
+
+    path: str
+    size_bytes: int
+    document_id: str | None
+    document_status: str | None
+    reason: str | None
+
+
+class SourceFilePage(msgspec.Struct, frozen=True):
+    """A page of files, by path."""
+
+    items: list[SourceFileView]
+    next_cursor: str | None
+
+
+class ScanAccepted(msgspec.Struct, frozen=True):
+    """The folder will be scanned: a scan is an operation, and both ids are its id."""
+
+    scan_id: str
+    operation_id: str
+
+
+def source_view(source: Source, file_count: int, skipped_count: int) -> SourceView:
+    """The row as clients see it."""
+    return SourceView(
+        id=source.id,
+        collection_id=source.collection_id,
+        directory=source.path,
+        include=source.include,
+        exclude=source.exclude,
+        recursive=source.recursive,
+        watch=source.watch,
+        file_count=file_count,
+        skipped_count=skipped_count,
+        created_at=source.created_at,
+        scanned_at=source.scanned_at,
+    )
+
+
+def file_view(file: SourceFile, document_status: str | None) -> SourceFileView:
+    """The row as clients see it; a document that was deleted is none."""
+    is_there = document_status not in (None, "deleting")
+    return SourceFileView(
+        path=printable(file.path),
+        size_bytes=file.size_bytes,
+        document_id=file.document_id if is_there else None,
+        document_status=document_status if is_there else None,
+        reason=file.skip_reason,
+    )

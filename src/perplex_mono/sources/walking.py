@@ -1,0 +1,165 @@
+"""The walk through a folder: what is there, in the order of the paths' bytes, and what is passed by, with the reason.
+
+Runs on a thread. Nothing is opened: links are followed by their resolved path only, and pipes and devices are told by
+their type.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perplex_mono.errors import Unavailable
+from perplex_mono.sources.globs import FileFilter
+
+MAX_DEPTH = 64
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A regular file. `path` is relative and orders the walk; `place` is where to open it, links resolved."""
+
+    path: bytes
+    place: str
+    size_bytes: int
+    modified_ns: int
+    identity: str
+
+
+@dataclass(frozen=True)
+class Skip:
+    """What is there and is not read. A folder's path ends with `/`.
+
+    `is_file` says that there may be a file as before, so that the document of its last content stays. `file` is given
+    when the reason holds until the file changes.
+    """
+
+    path: bytes
+    reason: str
+    is_file: bool = True
+    file: FoundFile | None = None
+
+
+Found = FoundFile | Skip
+
+
+@dataclass
+class Walk:
+    """One walk through `root`, which must be a resolved path. `avoid` are folders never entered, by identity."""
+
+    root: str
+    wanted: FileFilter
+    is_recursive: bool
+    avoid: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> Iterator[Found]:
+        """Everything wanted, ordered by path. Raises `Unavailable` when the folder itself cannot be read."""
+        try:
+            entries = _entries(self.root)
+            visited = {**self.avoid, identity_of(Path(self.root).stat()): "it contains itself"}
+        except OSError as error:
+            raise Unavailable(f"The folder '{printable(self.root)}'", error.strerror or str(error)) from error
+        yield from self._folder("", entries, visited, 0)
+
+    def _folder(
+        self, prefix: str, entries: list[os.DirEntry[str]], visited: dict[str, str], depth: int
+    ) -> Iterator[Found]:
+        found = [each for entry in entries if (each := self._look(prefix + entry.name, entry)) is not None]
+        for each in sorted(found, key=lambda each: each.path):
+            if isinstance(each, _Folder):
+                yield from self._enter(each, visited, depth + 1)
+            else:
+                yield each
+
+    def _enter(self, folder: "_Folder", visited: dict[str, str], depth: int) -> Iterator[Found]:
+        if (reason := visited.get(folder.identity)) is not None:
+            yield Skip(folder.path, reason, is_file=False)
+            return
+        if depth > MAX_DEPTH:
+            yield Skip(folder.path, f"it lies more than {MAX_DEPTH} folders deep", is_file=False)
+            return
+        visited[folder.identity] = f"its files are read as '{printable(folder.name)}/' already"
+        try:
+            entries = _entries(folder.place)
+        except OSError as error:
+            yield Skip(folder.path, f"the folder cannot be read: {error.strerror}")
+            return
+        yield from self._folder(folder.name + "/", entries, visited, depth)
+
+    def _look(self, name: str, entry: os.DirEntry[str]) -> "Found | _Folder | None":
+        """What the entry is; None when it is not wanted, or gone again."""
+        try:
+            if entry.is_symlink():
+                return self._follow(name, entry.path)
+            return self._judge(name, entry.path, entry.stat(follow_symlinks=False))
+        except OSError as error:
+            return self._unreadable(name, error)
+
+    def _follow(self, name: str, link: str) -> "Found | _Folder | None":
+        """Where a link leads, if that is inside the folder."""
+        if not (self.wanted.wants_file(name) or (self.is_recursive and self.wanted.wants_folder(name))):
+            return None
+        try:
+            place = os.path.realpath(link, strict=True)
+        except OSError:
+            return Skip(os.fsencode(name), "the link leads nowhere, or in a circle", is_file=False)
+        if not is_inside(place, self.root):
+            return Skip(os.fsencode(name), "the link leads out of the folder", is_file=False)
+        return self._judge(name, place, Path(place).lstat())
+
+    def _judge(self, name: str, place: str, status: os.stat_result) -> "Found | _Folder | None":
+        if stat.S_ISDIR(status.st_mode):
+            if not self.is_recursive or not self.wanted.wants_folder(name):
+                return None
+            return _Folder(os.fsencode(name) + b"/", name, place, identity_of(status))
+        if not self.wanted.wants_file(name):
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return Skip(os.fsencode(name), f"it is {_kind(status.st_mode)}, not a file", is_file=False)
+        return FoundFile(os.fsencode(name), place, status.st_size, status.st_mtime_ns, identity_of(status))
+
+    def _unreadable(self, name: str, error: OSError) -> Skip | None:
+        if isinstance(error, FileNotFoundError) or not self.wanted.wants_file(name):
+            return None
+        return Skip(os.fsencode(name), f"it cannot be looked at: {error.strerror}")
+
+
+@dataclass(frozen=True)
+class _Folder:
+    path: bytes
+    name: str
+    place: str
+    identity: str
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return list(entries)
+
+
+def identity_of(status: os.stat_result) -> str:
+    """Device and inode: the same as long as a file stays on its file system, whatever it is called."""
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def is_inside(place: str, folder: str) -> bool:
+    """Whether a resolved path is the folder or below it."""
+    return place == folder or place.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def printable(path: str | bytes) -> str:
+    """The path as text that can be stored and shown; bytes that are not UTF-8 become `�`."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _kind(mode: int) -> str:
+    for is_kind, name in (
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    ):
+        if is_kind(mode):
+            return name
+    return "something else"
