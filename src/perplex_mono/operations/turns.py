@@ -55,7 +55,7 @@ def choose_next(waiting: Sequence[W], running: Iterable[Started], limit: int) ->
 
     def has_slot(operation: W) -> bool:
         lane = is_urgent(operation)
-        if of_kind[operation.kind] >= KIND_SLOTS.get(operation.kind, LANE_SLOTS):
+        if operation.kind in KIND_SLOTS and of_kind[operation.kind] >= KIND_SLOTS[operation.kind]:
             return False
         return of_lane[lane] < LANE_SLOTS and of_owner_in_lane[operation.owner_id, lane] < OWNER_SLOTS
 
