@@ -51,6 +51,15 @@ class ServerProcess:
 
     def start(self, **extra: str) -> None:
         """Start and wait until `/health` answers."""
+        self.launch(**extra)
+        self.wait_healthy()
+
+    def wait_healthy(self) -> None:
+        """Wait until `/health` answers."""
+        self._wait(lambda: httpx.get(f"{self.url}/health", timeout=2).status_code == 200, START_SECONDS)
+
+    def launch(self, **extra: str) -> None:
+        """Start and do not wait."""
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("PERPLEX_")},
             "PERPLEX_DATA__DIRECTORY": str(self.data),
@@ -68,7 +77,6 @@ class ServerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self._wait(lambda: httpx.get(f"{self.url}/health", timeout=2).status_code == 200, START_SECONDS)
 
     def wait_ready(self) -> None:
         """Wait until the index is open and the model loaded."""

@@ -76,12 +76,12 @@ class Promises:
         """Search for the words of those that are ready, whatever has become of the others."""
         ready = {document["name"] for document in self.documents() if document["status"] == "ready"}
         for name in ready & self.kept.keys():
-            self._judge(self.kept[name], fault)
+            self.judge_sample(self.kept[name], fault)
 
     def judge(self, fault: Fault) -> None:
         """Search for every word there is, and count into the line of the table what is not as promised."""
         for sample in self.kept.values():
-            self._judge(sample, fault)
+            self.judge_sample(sample, fault)
         for sample in self.deleted.values():
             fault.lost += sum(self.names_found(word) != [] for word in sample.words)
         for sample in self.unsure.values():
@@ -89,7 +89,8 @@ class Promises:
         names = [document["name"] for document in self.documents()]
         fault.duplicated += len(names) - len(set(names))
 
-    def _judge(self, sample: Sample, fault: Fault) -> None:
+    def judge_sample(self, sample: Sample, fault: Fault) -> None:
+        """As `judge`, for one document that must be there."""
         for word in sample.words:
             found = self.names_found(word)
             fault.lost += sample.name not in found
@@ -112,6 +113,10 @@ class Promises:
         _, alive = psutil.wait_procs(family, timeout=10)
         assert alive == []
 
+    def event_types(self, operation_id: str) -> set[str]:
+        """What has happened to the operation."""
+        return {event["type"] for event in self._events(operation_id)}
+
     def _is_well(self) -> bool:
         components = httpx.get(f"{self.server.url}/ready", timeout=10).json()["components"]
         return all(components[name]["status"] == "ok" for name in NEEDED)
@@ -121,14 +126,14 @@ class Promises:
         return not waiting or any(self._has_worked(operation_id, clock) for operation_id in waiting)
 
     def _has_worked(self, operation_id: str, clock: datetime) -> bool:
-        path = f"{self.server.url}/api/v1/operations/{operation_id}/events"
-        after, events = 0, httpx.get(path, timeout=30).json()["items"]
-        while events:
-            if any(event["type"] in WORK_GOES_ON and datetime.fromisoformat(event["time"]) > clock for event in events):
-                return True
+        news = (event for event in self._events(operation_id) if datetime.fromisoformat(event["time"]) > clock)
+        return any(event["type"] in WORK_GOES_ON for event in news)
+
+    def _events(self, operation_id: str) -> Iterator[dict[str, Any]]:
+        url, after = f"{self.server.url}/api/v1/operations/{operation_id}/events", 0
+        while events := httpx.get(url, params={"after": after}, timeout=30).json()["items"]:
+            yield from events
             after = events[-1]["seq"]
-            events = httpx.get(path, params={"after": after}, timeout=30).json()["items"]
-        return False
 
     def _all(self, path: str) -> Iterator[dict[str, Any]]:
         cursor: dict[str, str] = {}

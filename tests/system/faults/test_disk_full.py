@@ -127,6 +127,7 @@ def test_a_full_disk_refuses_uploads_finishes_nothing_wrong_and_recovers_without
         promises.require_kept(fault)
 
 
+@pytest.mark.faults
 def test_a_read_only_disk_is_said_at_the_start_and_nothing_is_harmed(
     tmp_path: Path, server: ServerProcess, faults: FaultTable
 ) -> None:

@@ -24,6 +24,7 @@ FAILPOINTS = (
     "mid_delete",
 )
 SAMPLES_A_ROUND = 4
+LONG_DOCUMENTS = 10
 CHAPTERS = 60
 
 
@@ -54,15 +55,14 @@ def test_everything_acknowledged_is_found_once_after_a_kill(
     assert (fault.lost, fault.duplicated) == (0, 0)
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=[pytest.mark.faults, pytest.mark.timeout(1800)])])
-def test_a_kill_in_the_middle_of_a_long_document_keeps_its_pages(
-    server: ServerProcess, faults: FaultTable, rounds: int
-) -> None:
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+def test_a_kill_in_the_middle_of_a_long_document_keeps_its_pages(server: ServerProcess, faults: FaultTable) -> None:
     fault = faults.fault("kill -9 in the middle of a long document")
     promises, chance = Promises(server), random.Random(1)
     server.start()
     server.wait_ready()
-    for number in range(rounds):
+    for number in range(LONG_DOCUMENTS):
         promises.upload(_long_document(number))
         with suppress(AssertionError):  # it is too early for the operation to be final: that is the point
             server.wait_operation(promises.unfinished()[0], chance.uniform(0.1, 1.5))

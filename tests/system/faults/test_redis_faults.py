@@ -22,6 +22,7 @@ from tests.system.faults.table import FaultTable
 
 PICK_UP_SECONDS = 5.0
 REPLACED_SECONDS = 60.0
+ROUNDS = 10
 WHOLE = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
 
@@ -83,12 +84,13 @@ def outside_redis() -> Iterator[OutsideRedis]:
             redis.kill()
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=WHOLE)])
-def test_an_outside_redis_may_do_what_it_likes(server: ServerProcess, faults: FaultTable, rounds: int) -> None:
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+def test_an_outside_redis_may_do_what_it_likes(server: ServerProcess, faults: FaultTable) -> None:
     with outside_redis() as redis:
         promises = Promises(server)
         promises.recover(PERPLEX_QUEUE__REDIS_URL=f"unix://{redis.socket}")
-        for number in range(rounds):
+        for number in range(ROUNDS):
             for place, (name, disturb) in enumerate(DISTURBANCES.items()):
                 fault = faults.fault(f"outside Redis {name}")
                 disturb(redis)
@@ -98,7 +100,7 @@ def test_an_outside_redis_may_do_what_it_likes(server: ServerProcess, faults: Fa
         promises.require_kept(fault)
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=WHOLE)])
+@pytest.mark.parametrize("rounds", [1, pytest.param(ROUNDS, marks=WHOLE)])
 def test_the_private_redis_is_replaced_and_missed_by_nobody(
     server: ServerProcess, faults: FaultTable, rounds: int
 ) -> None:
@@ -118,6 +120,7 @@ def test_the_private_redis_is_replaced_and_missed_by_nobody(
     promises.require_kept(fault)
 
 
+@pytest.mark.faults
 def test_without_any_redis_everything_works_and_is_said_to_be_degraded(
     server: ServerProcess, faults: FaultTable
 ) -> None:
