@@ -14,8 +14,9 @@ TABLE = pytest.StashKey[FaultTable]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--store-faults` keeps the table for the documentation."""
+    """`--store-faults` keeps the table for the documentation, `--kills` says how many random kills there are."""
     parser.addoption("--store-faults", action="store_true", help="write the table of faults as JSON and into the docs")
+    parser.addoption("--kills", type=int, default=200, help="random kills of the long run (default: 200)")
 
 
 def pytest_configure(config: pytest.Config) -> None:

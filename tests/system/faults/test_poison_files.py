@@ -17,12 +17,12 @@ from tests.system.faults.table import FaultTable
 BOMB_BYTES = 3_000_000_000
 LONG_PAGES = 16
 LONG_FIRST = 400_000
-ROUNDS = 5
+ROUNDS = 3
 NO_OPERATIONS = 50_000
 READER = "perplex_mono.ingestion.readers.child"
 TIGHT_LIMITS = {
-    "PERPLEX_INGESTION__PAGE_TIMEOUT_SECONDS": "4",
-    "PERPLEX_INGESTION__READER_MEMORY_BYTES": "600000000",
+    "PERPLEX_INGESTION__PAGE_TIMEOUT_SECONDS": "8",
+    "PERPLEX_INGESTION__READER_MEMORY_BYTES": "300000000",
     "PERPLEX_INGESTION__LEASE_SECONDS": "5",
 }
 WHOLE = [pytest.mark.faults, pytest.mark.timeout(1800)]
@@ -50,7 +50,7 @@ def test_a_poison_file_fails_alone(tmp_path: Path, server: ServerProcess, faults
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("kind", "code", "reason"),
-    [(signal.SIGSEGV, "internal", "SIGSEGV"), (signal.SIGSTOP, "timeout", "Nothing came for 4 seconds")],
+    [(signal.SIGSEGV, "internal", "SIGSEGV"), (signal.SIGSTOP, "timeout", "Nothing came for 8 seconds")],
 )
 def test_a_reader_that_dies_or_freezes_is_replaced(
     server: ServerProcess, faults: FaultTable, kind: signal.Signals, code: str, reason: str

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -64,12 +64,12 @@ def test_a_few_random_kills(tmp_path: Path, faults: FaultTable) -> None:
 
 @pytest.mark.faults
 @pytest.mark.timeout(2 * 3600)
-def test_two_hundred_random_kills_during_a_thousand_pages(faults: FaultTable) -> None:
+def test_two_hundred_random_kills_during_a_thousand_pages(faults: FaultTable, pytestconfig: pytest.Config) -> None:
     """Interrupted, it goes on at the next call; its folder goes when it is through."""
     folder = ROOT / "benchmarks" / "results" / "random-kills"
     folder.mkdir(parents=True, exist_ok=True)
     fault = faults.fault(NAME)
-    _kill_and_judge(WHOLE, folder, fault)
+    _kill_and_judge(replace(WHOLE, kills=pytestconfig.getoption("kills", default=WHOLE.kills)), folder, fault)
     shutil.rmtree(folder)
 
 
