@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.server_process import ServerProcess
-from tests.system.faults.promises import Promises
+from tests.system.faults.promises import Promises, eventually
 from tests.system.faults.samples import text_file
 from tests.system.faults.table import FaultTable
 
@@ -68,7 +68,7 @@ def test_a_damaged_index_loses_no_document(server: ServerProcess, faults: FaultT
             fault = faults.fault(name)
             (table,) = (server.data / "vectors").glob("*.lance")
             damage(table, chance)
-            _require_alive(promises)
+            fault.note = f"before the repair: {_said_of_the_damage(promises)}"
             assert server.stop() == 0
             repaired = server.examine("--repair")
             assert repaired["healthy"], repaired
@@ -79,12 +79,20 @@ def test_a_damaged_index_loses_no_document(server: ServerProcess, faults: FaultT
             server.stop()
 
 
-def _require_alive(promises: Promises) -> None:
-    """Started on the damage, the server answers, keeps the originals, and takes what is new."""
+def _said_of_the_damage(promises: Promises) -> str:
+    """Started on the damage, the server answers and keeps the originals; what it says of the index."""
     server = promises.server
     server.start()
-    answer = httpx.get(f"{server.url}/ready", timeout=30)
-    assert answer.status_code in (200, 503)
+    eventually(lambda: _vectors(server).get("reason") != "starting")
     for document in promises.documents():
         original = httpx.get(f"{server.url}/api/v1/documents/{document['id']}/file", timeout=30)
         assert original.content == promises.kept[document["name"]].content
+    query = {"query": next(iter(promises.kept.values())).words[0], "mode": "sparse"}
+    search = httpx.post(f"{server.url}/api/v1/search", json=query, timeout=60)
+    assert search.status_code in (200, 500, 503), search.text
+    return f"search {search.status_code}, index {_vectors(server)['status']}"
+
+
+def _vectors(server: ServerProcess) -> dict[str, str]:
+    component: dict[str, str] = httpx.get(f"{server.url}/ready", timeout=30).json()["components"]["vectors"]
+    return component
