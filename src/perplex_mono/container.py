@@ -9,6 +9,7 @@ from functools import partial
 from perplex_mono.answers.extractive import ExtractiveWriter
 from perplex_mono.answers.service import AnswerService
 from perplex_mono.answers.summaries import SummaryService
+from perplex_mono.doctor.index import open_mended
 from perplex_mono.inference.embedder import Embedder
 from perplex_mono.inference.engine import TorchEmbedder
 from perplex_mono.inference.loading import find_files, load_encoder
@@ -212,7 +213,7 @@ class _Builder:
         )
         await asyncio.to_thread(blobs.open)
         language = self._settings.search.language
-        vectors = Starting("vectors", lambda: VectorStore.open(directory.vectors, fts_language=language))
+        vectors = Starting("vectors", lambda: open_mended(directory.vectors, database, fts_language=language))
 
         async def close_vectors() -> None:
             opened = await vectors.stop()
