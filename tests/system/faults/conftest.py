@@ -24,6 +24,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[TABLE] = FaultTable()
 
 
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """A line whose test failed says so."""
+    if call.when == "call" and call.excinfo is not None and "faults" in getattr(item, "fixturenames", ()):
+        item.config.stash[TABLE].break_off()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the table, and keep it when asked to."""
     faults = config.stash[TABLE].ran()

@@ -47,10 +47,17 @@ class FaultTable:
 
     def __init__(self) -> None:
         self._faults: dict[str, Fault] = {}
+        self._latest: Fault | None = None
 
     def fault(self, name: str) -> Fault:
         """The line of that name; runs of different lengths share it."""
-        return self._faults.setdefault(name, Fault(name))
+        self._latest = self._faults.setdefault(name, Fault(name))
+        return self._latest
+
+    def break_off(self) -> None:
+        """The test of the line asked for last has failed: its figures are not a result."""
+        if self._latest is not None:
+            self._latest.note = f"FAILED; {self._latest.note}".rstrip("; ")
 
     def ran(self) -> list[Fault]:
         """The faults that came to at least one round."""

@@ -21,7 +21,7 @@ from tests.system.faults.table import FaultTable
 # What SQLite, Lance and the folder of originals do to files; plain write() is left, for sockets and logs need it too.
 CHANGES = "pwrite64,ftruncate,rename,renameat,renameat2,link,linkat,fsync,fdatasync"
 FAILURES = {"fsync fails (EIO)": ("fsync,fdatasync", "EIO"), "read-only while it runs (EROFS)": (CHANGES, "EROFS")}
-WHOLE = [pytest.mark.faults, pytest.mark.timeout(1800)]
+ROUNDS = 10
 
 
 @contextmanager
@@ -44,11 +44,11 @@ def failing_calls(pid: int, calls: str, error: str, trace: Path) -> Iterator[Non
         tracer.wait(20)
 
 
-@pytest.mark.parametrize(
-    ("name", "rounds"), [(next(iter(FAILURES)), 1), *(pytest.param(name, 10, marks=WHOLE) for name in FAILURES)]
-)
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", FAILURES)
 def test_what_is_acknowledged_while_the_disk_fails_is_kept(
-    tmp_path: Path, server: ServerProcess, faults: FaultTable, name: str, rounds: int
+    tmp_path: Path, server: ServerProcess, faults: FaultTable, name: str
 ) -> None:
     fault, chance, fresh = faults.fault(name), random.Random(5), mixed(2)
     promises = Promises(server)
@@ -56,7 +56,7 @@ def test_what_is_acknowledged_while_the_disk_fails_is_kept(
     promises.upload(next(fresh))
     promises.settle()
     refused = 0
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         promises.upload(next(fresh), next(fresh))
         time.sleep(chance.uniform(0, 1))
         with failing_calls(server.pid, *FAILURES[name], tmp_path / "trace"):
@@ -68,7 +68,7 @@ def test_what_is_acknowledged_while_the_disk_fails_is_kept(
         promises.settle()
         promises.judge(fault)
         fault.rounds += 1
-    assert refused == rounds
+    assert refused == ROUNDS
     server.kill()
     fault.recovered(promises.recover())
     promises.require_kept(fault)

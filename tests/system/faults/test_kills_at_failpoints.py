@@ -51,7 +51,8 @@ def test_everything_acknowledged_is_found_once_after_a_kill(
             promises.judge(fault)
             fault.rounds += 1
             server.kill()
-            require_sound(server)
+            if len(passages) > 1 or failpoint == FAILPOINTS[-1]:  # the short run has the doctor once, at the end
+                require_sound(server)
     assert (fault.lost, fault.duplicated) == (0, 0)
 
 

@@ -54,7 +54,7 @@ class Run:
     recoveries: list[float] = field(default_factory=list)
 
 
-QUICK = Plan(kills=3, pages_each=6, apart=(2.0, 5.0))
+QUICK = Plan(kills=2, pages_each=6, apart=(2.0, 4.0))
 WHOLE = Plan(kills=200, pages_each=5, apart=(2.0, 20.0))
 
 
