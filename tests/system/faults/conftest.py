@@ -1,6 +1,5 @@
-"""What every fault test has: a server of its own, a line in the table, and means that must be there in CI."""
+"""What every fault test has: a server of its own, and a line in the table that is printed at the end."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,10 +54,3 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
     yield process
     if not process.ended():
         process.kill()
-
-
-def missing(reason: str) -> None:
-    """Skip for want of something on this machine; in CI, where it is installed, fail."""
-    if os.environ.get("CI"):
-        pytest.fail(f"CI must have what this needs: {reason}")
-    pytest.skip(reason)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.system.faults.conftest import missing
+from tests.system.faults.means import missing
 
 
 class SmallDisk:

@@ -40,7 +40,7 @@ class Promises:
 
     def delete(self, sample: Sample) -> None:
         """Delete a document that is there."""
-        self.unsure[sample.name] = self.kept.pop(sample.name)
+        self.unsure[sample.name] = self.kept.pop(sample.name, sample)
         (document,) = [document for document in self.documents() if document["name"] == sample.name]
         answer = httpx.delete(f"{self.server.url}/api/v1/documents/{document['id']}", timeout=30)
         assert answer.status_code == 202, answer.text

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.server_process import ServerProcess
-from tests.system.faults.conftest import missing
+from tests.system.faults.means import missing
 from tests.system.faults.promises import Promises, eventually
 from tests.system.faults.samples import Sample, mixed
 from tests.system.faults.table import FaultTable

@@ -15,7 +15,7 @@ from redis import Redis
 
 from perplex_mono.storage.redis_server import find_redis_binary
 from tests.server_process import ServerProcess
-from tests.system.faults.conftest import missing
+from tests.system.faults.means import missing
 from tests.system.faults.promises import Promises, eventually
 from tests.system.faults.samples import text_file
 from tests.system.faults.table import FaultTable
