@@ -128,7 +128,9 @@ class _Killing:
         pages = sum(len(sample.words) for sample in self._promises.kept.values())
         fault.note = (
             f"median recovery {median(self._run.recoveries):.1f} s; {pages} pages at the end;"
-            f" {self._run.at_failpoints} kills at failpoints; at most {self._run.worst_repeated} pages begun again for a kill; {self._run.blamed} documents blamed and retried"
+            f" {self._run.at_failpoints} kills at failpoints;"
+            f" at most {self._run.worst_repeated} pages begun again for a kill;"
+            f" {self._run.blamed} documents blamed and retried"
         )
         self._promises.require_kept(fault)
         assert self._run.worst_repeated <= usable_cores()
