@@ -3,7 +3,7 @@
 #   PYTHON=python3.12    the interpreter to build .venv on (3.11 or newer; found by itself)
 #   TORCH=cpu|cuda       which build of torch to install (default: cuda if an NVIDIA GPU is found, else cpu)
 #   TORCH_INDEX=ADDRESS  a package index with CPU builds of torch, for Linux where pip's own has none
-#   ARGS="..."           more arguments for serve, test or bench
+#   ARGS="..."           more arguments for serve, test, faults, soak or bench
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ INSTALL := deploy/install.sh $(VENV)
 export PYTHON TORCH TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve test check format bench lock wheels build clean
+.PHONY: help install install-dev serve test faults soak check format bench lock wheels build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,12 @@ serve: install ## install what is missing and start the server on http://127.0.0
 test: install-dev ## install what is missing and run the whole suite
 	@$(INSTALL) verify
 	@$(BIN)/python -m pytest $(ARGS)
+
+faults: install-dev ## run every fault test at full length (hours), print the table, keep it in docs/reliability.md
+	@$(BIN)/python -m pytest tests/system/faults -m "" --store-faults $(ARGS)
+
+soak: install-dev ## an hour of ingest, search and sockets: does it grow? ARGS="--minutes 10" for less
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 check: install-dev ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -26,15 +26,21 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """`python -m perplex_mono serve`; may be killed and started again on the same data."""
+    """`python -m perplex_mono serve`; may be killed and started again on the same data.
 
-    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
+    `module` names another program to run in its place, which ends up serving too.
+    """
+
+    def __init__(
+        self, directory: Path, environment: Mapping[str, str] | None = None, *, module: str = "perplex_mono"
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.data = directory / "data"
         self.log_file = directory / "server.log"
         self._directory = directory
         self._environment = dict(environment or {})
+        self._module = module
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,6 +51,15 @@ class ServerProcess:
 
     def start(self, **extra: str) -> None:
         """Start and wait until `/health` answers."""
+        self.launch(**extra)
+        self.wait_healthy()
+
+    def wait_healthy(self) -> None:
+        """Wait until `/health` answers."""
+        self._wait(lambda: httpx.get(f"{self.url}/health", timeout=2).status_code == 200, START_SECONDS)
+
+    def launch(self, **extra: str) -> None:
+        """Start and do not wait."""
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("PERPLEX_")},
             "PERPLEX_DATA__DIRECTORY": str(self.data),
@@ -56,13 +71,12 @@ class ServerProcess:
         }
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "perplex_mono", "serve"],
+                [sys.executable, "-m", self._module, "serve"],
                 cwd=self._directory,
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self._wait(lambda: httpx.get(f"{self.url}/health", timeout=2).status_code == 200, START_SECONDS)
 
     def wait_ready(self) -> None:
         """Wait until the index is open and the model loaded."""
@@ -73,11 +87,19 @@ class ServerProcess:
 
         self._wait(is_ready, READY_SECONDS)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """End it as a power switch would."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait(30)
+        self.signal(signal.SIGKILL)
+        self.wait_end(30)
+
+    def ended(self) -> bool:
+        """Whether it has ended, however that came."""
+        return self._process is None or self._process.poll() is not None
 
     def wait_end(self, seconds: float = 60.0) -> int:
         """Wait until it ended by itself; its exit code."""
@@ -95,9 +117,9 @@ class ServerProcess:
                 self.kill()
         return self._process.returncode
 
-    def examine(self) -> dict[str, Any]:
-        """What the doctor says of the data, once the server is stopped."""
-        command = [sys.executable, "-m", "perplex_mono", "doctor", "--json"]
+    def examine(self, *options: str) -> dict[str, Any]:
+        """What the doctor says of the data, once the server is stopped; `--repair` has it mend them."""
+        command = [sys.executable, "-m", "perplex_mono", "doctor", "--json", *options]
         environment = {**os.environ, "PERPLEX_DATA__DIRECTORY": str(self.data)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode in (0, 1), done.stderr

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from perplex_mono.doctor.index import open_mended
 from perplex_mono.settings import Settings
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.data_directory import DataDirectory
@@ -37,7 +38,7 @@ async def open_storage(settings: Settings, stack: AsyncExitStack) -> Storage:
     )
     await asyncio.to_thread(blobs.open)
     language = settings.search.language
-    vectors = Starting("vectors", lambda: VectorStore.open(directory.vectors, fts_language=language))
+    vectors = Starting("vectors", lambda: open_mended(directory.vectors, database, fts_language=language))
 
     async def close_vectors() -> None:
         opened = await vectors.stop()

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
-from sqlalchemy import or_
+from loguru import logger
+from sqlalchemy import exists, or_
 from sqlmodel import col, select
 
 from perplex_mono.doctor.schemas import Finding
@@ -17,12 +19,37 @@ from perplex_mono.storage.vectors import DocumentRows, VectorStore
 REBUILD_DOCUMENTS = 64
 
 
+async def open_mended(directory: Path, database: Database, *, fts_language: str) -> VectorStore:
+    """Open the vector store for a server: what a power loss took from it is back before anybody searches or writes.
+
+    Looks only at the ends of the files, and at every row where that or the opening found damage.
+    """
+    vectors = await VectorStore.open(directory, fts_language=fts_language)
+    checks = IndexChecks(database, vectors)
+    if await checks.is_suspect():
+        for finding in await checks.differing():
+            outcome = await finding.mend() if finding.mend is not None else "not repaired"
+            logger.warning("index.mended", subject=finding.subject, problem=finding.problem, outcome=outcome)
+        vectors.repairs.clear()
+    return vectors
+
+
 class IndexChecks:
     """Checks of the vector tables; whatever is wrong is rebuilt from SQLite, without OCR or a model."""
 
     def __init__(self, database: Database, vectors: VectorStore) -> None:
         self._database = database
         self._vectors = vectors
+
+    async def is_suspect(self) -> bool:
+        """Whether a look that reads no rows finds damage: something moved aside, cut short, or not there at all."""
+        if self._vectors.repairs or any(not table.ok for table in await self._vectors.health()):
+            return True
+        held = exists().where(col(IndexEntry.index_id) == col(SearchIndex.id))
+        query = select(SearchIndex.table_name).where(SearchIndex.state != "deleting", held)
+        async with self._database.read() as session:
+            needed = (await session.exec(query)).all()
+        return not set(needed) <= set(self._vectors.table_names())
 
     async def differing(self) -> list[Finding]:
         """Tables that cannot be read, and documents whose rows are not their chunks."""

@@ -15,12 +15,13 @@ async def database_status(database: Database) -> ComponentStatus:
 
 
 async def vectors_status(vectors: Starting[VectorStore]) -> ComponentStatus:
-    """Down until the store is open, degraded while a table of it cannot be used."""
+    """Down until the store is open, degraded while a table cannot be used or may lack what was moved aside."""
     status = vectors.status()
     if status.state != "ok":
         return status
-    broken = [table for table in await vectors.get().health() if not table.ok]
-    if not broken:
+    store = vectors.get()
+    troubles = [f"{table.name}: {table.reason}" for table in await store.health() if not table.ok] + store.repairs
+    if not troubles:
         return status
-    reason = "; ".join(f"{table.name}: {table.reason}" for table in broken)
+    reason = "; ".join(troubles) + "; `perplex-mono doctor --repair` puts back what is missing"
     return ComponentStatus("vectors", "degraded", reason, status.since)

@@ -7,7 +7,8 @@ itself never calls it).
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ from lancedb.query import MatchQuery
 from loguru import logger
 from numpy.typing import NDArray
 
-from perplex_mono.errors import DataCorrupt, InvalidInput
+from perplex_mono.errors import DataCorrupt, InvalidInput, Unavailable
 from perplex_mono.storage import vector_indexes as indexes
 from perplex_mono.storage.lance_files import SyncedFolder, folder_bytes, truncated_files
 from perplex_mono.storage.vector_purge import oldest_deletion_seconds, rewrite_rows
@@ -82,7 +83,8 @@ class VectorTable:
             query = query.refine_factor(indexes.refine_factor(limit))
         if document_ids is not None:
             query = query.where(_of_documents(document_ids))
-        found = await query.select(["id", "document_id", "_distance"]).to_arrow()
+        with self._damage_told():
+            found = await query.select(["id", "document_id", "_distance"]).to_arrow()
         columns = (found.column(name).to_pylist() for name in ("id", "document_id", "_distance"))
         return [VectorHit(key, document, 1.0 - distance) for key, document, distance in zip(*columns, strict=True)]
 
@@ -95,7 +97,8 @@ class VectorTable:
         query = self._table.query().nearest_to_text(words).limit(limit)
         if document_ids is not None:
             query = query.where(_of_documents(document_ids))
-        found = await query.select(["id", "document_id", "_score"]).to_arrow()
+        with self._damage_told():
+            found = await query.select(["id", "document_id", "_score"]).to_arrow()
         columns = (found.column(name).to_pylist() for name in ("id", "document_id", "_score"))
         return [VectorHit(key, document, score) for key, document, score in zip(*columns, strict=True)]
 
@@ -159,6 +162,16 @@ class VectorTable:
         while self._writes:
             await asyncio.wait(self._writes)
         self._table.close()  # type: ignore[no-untyped-call] # lancedb leaves it bare
+
+    @contextmanager
+    def _damage_told(self) -> Iterator[None]:
+        """A search that fails on the table's files says so, and what to do, instead of ending as an unknown error."""
+        try:
+            yield
+        except (RuntimeError, OSError, ValueError) as error:
+            logger.error("vectors.search_failed", table=self._table.name, reason=_first_line(error))
+            hint = "`perplex-mono doctor --repair`, with the server stopped, rebuilds it"
+            raise Unavailable("vectors", f"table {self._table.name} cannot be read; {hint}") from error
 
     async def _write(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run `work` under the lock, then fsync; a cancelled caller leaves, the write goes on to its end."""

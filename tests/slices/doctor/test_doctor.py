@@ -93,6 +93,27 @@ async def test_a_broken_index_is_rebuilt_without_a_model(tmp_path: Path, harm: C
         assert app.embedder.calls == []
 
 
+def truncate_newest_manifest(data: Path) -> None:
+    """Lance numbers manifests downwards."""
+    newest = min((data / "vectors").rglob("*.manifest"), key=lambda path: int(path.stem))
+    newest.write_bytes(b"")
+
+
+@pytest.mark.parametrize("harm", [lose_index, empty_data_files, truncate_manifests, truncate_newest_manifest])
+async def test_a_server_mends_its_index_before_anybody_searches_it(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    settings = await fill(tmp_path)
+    harm(settings.data_directory)
+    async with open_app(tmp_path) as app:
+        await app.container.vectors.wait()
+        await require_all_found(app)
+        assert app.embedder.calls == []
+        components = (await app.client.get("/ready")).json()["components"]
+        assert components["vectors"]["status"] == "ok"
+    assert (await examine(settings)).healthy
+
+
 async def test_documents_missing_from_the_index_are_put_back_and_strangers_removed(tmp_path: Path) -> None:
     settings = await fill(tmp_path)
     async with open_app(tmp_path) as app:

@@ -10,6 +10,8 @@ import pytest
 
 from perplex_mono.errors import Unavailable
 from perplex_mono.storage.lance_files import SyncedFolder, quarantine_broken_manifests
+from perplex_mono.storage.readiness import vectors_status
+from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import ChunkBatch, DocumentRows, VectorStore
 
 DIMENSION = 8
@@ -57,6 +59,18 @@ async def test_a_truncated_newest_manifest_is_moved_aside(tmp_path: Path, kept_b
     await again.close()
 
 
+async def test_a_table_that_may_lack_its_last_commits_is_degraded(tmp_path: Path) -> None:
+    await filled(tmp_path, "t")
+    os.truncate(newest_manifest(tmp_path / "t.lance"), 0)
+    vectors = Starting("vectors", lambda: VectorStore.open(tmp_path))
+    vectors.start()
+    store = await vectors.wait()
+    status = await vectors_status(vectors)
+    assert status.state == "degraded"
+    assert "doctor --repair" in (status.reason or "")
+    await store.close()
+
+
 async def test_sound_manifests_are_left_alone(tmp_path: Path) -> None:
     await filled(tmp_path, "t")
     assert quarantine_broken_manifests(tmp_path / "t.lance", tmp_path / "quarantine") == []
@@ -95,6 +109,10 @@ async def test_an_empty_data_file_passes_counting_but_not_health_or_verify(tmp_p
     assert (health.ok, health.rows) == (False, 4)
     assert "truncated" in health.reason
     assert (await store.verify("t")).error
+    with pytest.raises(Unavailable, match="doctor --repair"):
+        await store.search_text("t", "word", 5)
+    with pytest.raises(Unavailable, match="doctor --repair"):
+        await store.search_dense("t", np.ones(DIMENSION, dtype=np.float32), 5)
     await store.close()
 
 

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.http_load import Kind, Plan, generate_load, get, post
 from benchmarks.load import lag_row
 from benchmarks.process_memory import PeakMemory, tree_bytes
+from benchmarks.soak import Moment, fitted
 from benchmarks.spans import LocatedText
 from benchmarks.texts import judgements
 
@@ -95,3 +96,14 @@ def test_the_lag_told_is_the_bound_of_the_bucket_that_holds_the_99th_percentile(
 def test_judgements_pass_over_a_heading_line_and_grades_of_zero(tmp_path: Path) -> None:
     (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n1\ta\t2\n1\tb\t0\n2\tc\t1\n", encoding="utf-8")
     assert judgements(tmp_path / "qrels.tsv") == {"1": {"a": 2}, "2": {"c": 1}}
+
+
+def test_a_soak_finds_the_slope_after_the_warm_up() -> None:
+    steady = [Moment(hour * 3600.0, int((100 + 6 * hour) * 1e6), 50, 20 + hour, 3) for hour in range(2, 9)]
+    warming = [Moment(0.0, 900_000_000, 5, 1, 1), Moment(3600.0, 800_000_000, 5, 1, 1)]
+    slopes = {slope.name: slope for slope in fitted([*warming, *steady])}
+    assert slopes["memory MB"].per_hour == pytest.approx(6)
+    assert slopes["memory MB"].first == pytest.approx(112)
+    assert slopes["memory MB"].last == pytest.approx(148)
+    assert slopes["threads"].per_hour == pytest.approx(1)
+    assert slopes["handles"].per_hour == pytest.approx(0, abs=1e-9)

@@ -1,9 +1,12 @@
 """A full disk refuses what is new and forgets nothing: work waits for space, however often it is tried meanwhile."""
 
 import errno
+import random
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -14,7 +17,14 @@ from perplex_mono.operations.service import OperationService
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import is_disk_full
+from tests.server_process import ServerProcess
+from tests.system.faults.mounts import small_disk
+from tests.system.faults.promises import Promises
+from tests.system.faults.samples import mixed, text_file
+from tests.system.faults.table import FaultTable
 
+DISK_MEGABYTES = 64
+WHOLE = [pytest.mark.faults, pytest.mark.timeout(1800)]
 LANCE = "a commit failed: lance error: LanceError(IO): No space left on device (os error 28), src/writer.rs:12"
 
 
@@ -85,3 +95,61 @@ def test_a_full_disk_is_known_by_number_and_by_words() -> None:
     assert is_disk_full(wrapped)
     assert is_disk_full(RuntimeError(LANCE))
     assert not is_disk_full(OSError(errno.EACCES, "Permission denied"))
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=WHOLE)])
+def test_a_full_disk_refuses_uploads_finishes_nothing_wrong_and_recovers_without_a_restart(
+    tmp_path: Path, server: ServerProcess, faults: FaultTable, rounds: int
+) -> None:
+    fault, chance = faults.fault("disk full (tmpfs)"), random.Random(3)
+    with small_disk(tmp_path / "disk", DISK_MEGABYTES) as disk:
+        server.data = disk.path / "data"
+        promises = Promises(server)
+        promises.recover()
+        fresh = mixed(3)
+        promises.upload(next(fresh))
+        promises.settle()
+        for _ in range(rounds):
+            promises.upload(next(fresh), next(fresh))
+            time.sleep(chance.uniform(0, 1))  # any step of the work may be the one that meets the full disk
+            disk.fill()
+            refused = _upload_status(server)
+            promises.judge_ready(fault)
+            time.sleep(chance.uniform(0, 3))
+            disk.free()
+            freed = time.monotonic()
+            assert refused == 507
+            promises.upload(next(fresh))
+            promises.settle()
+            fault.recovered(time.monotonic() - freed)
+            promises.judge(fault)
+            fault.rounds += 1
+        promises.require_kept(fault)
+
+
+@pytest.mark.faults
+def test_a_read_only_disk_is_said_at_the_start_and_nothing_is_harmed(
+    tmp_path: Path, server: ServerProcess, faults: FaultTable
+) -> None:
+    fault = faults.fault("read-only file system at the start")
+    with small_disk(tmp_path / "disk", DISK_MEGABYTES) as disk:
+        server.data = disk.path / "data"
+        promises = Promises(server)
+        promises.recover()
+        promises.upload(text_file(1))
+        promises.settle()
+        server.stop()
+        disk.remount("ro")
+        with pytest.raises(AssertionError, match="the server ended with"):
+            server.start()
+        assert "read-only" in server.log().splitlines()[-1].lower()
+        assert "Traceback" not in server.log()
+        disk.remount("rw")
+        fault.recovered(promises.recover())
+        fault.rounds += 1
+        promises.require_kept(fault)
+
+
+def _upload_status(server: ServerProcess) -> int:
+    files = [("files", ("refused.txt", b"There is no room for this."))]
+    return httpx.post(f"{server.url}/api/v1/collections/default/documents", files=files, timeout=60).status_code
