@@ -4,22 +4,18 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from loguru import logger
 from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import NotFound, PerplexError, StaleLease, StorageFull, Unavailable
 from perplex_mono.ingestion.indexing import load_chunks
-from perplex_mono.library.index_repository import IndexRepository
+from perplex_mono.ingestion.prepared import PreparedDocument, done_event, judge
 from perplex_mono.library.models import Collection, Document, SearchIndex
 from perplex_mono.library.removal import replace_old_versions
-from perplex_mono.operations.ledger import Claim, Ledger
-from perplex_mono.operations.models import Operation
+from perplex_mono.operations.ledger import Ledger
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
-from perplex_mono.storage.identity import utc_now
 from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import DocumentRows, VectorStore
 from perplex_mono.telemetry.failpoints import failpoint
@@ -29,25 +25,6 @@ MAX_GROUP_CHUNKS = 8_000
 MAINTAIN_EVERY_COMMITS = 10
 MAINTAIN_IDLE_SECONDS = 2.0
 LEFTOVERS_AT_ONCE = 500
-
-
-class IndexSwitched(PerplexError):
-    """The collection got another active index while the document was ingested: it belongs into that one."""
-
-
-@dataclass(eq=False)
-class PreparedDocument:
-    """A document whose chunks and vectors are all in SQLite; `is_ready` when it only enters a further index."""
-
-    claim: Claim
-    document_id: str
-    name: str
-    index: SearchIndex
-    page_count: int
-    chunk_count: int
-    is_ready: bool = False
-    # done early when the waiting task was cancelled; the commit goes on for the others of its group
-    committed: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class IndexCommitter:
@@ -161,7 +138,8 @@ class IndexCommitter:
     async def _commit_table(self, vectors: VectorStore, table: str, members: Sequence[PreparedDocument]) -> None:
         with span("index.commit", documents=len(members), chunks=sum(member.chunk_count for member in members)):
             complete = [rows for member in members if (rows := await self._rows(member)) is not None]
-            if not complete:
+            if not complete or not await self._is_wanted(members[0].index):
+                self._settle(members, StaleLease("The index was dropped while its documents were indexed."))
                 return
             await vectors.create_table(table, members[0].index.dimension)
             failpoint("before_lance_commit")
@@ -177,6 +155,16 @@ class IndexCommitter:
         for mine in by_claim.values():
             await self._mark_ready(vectors, table, mine)
 
+    async def _is_wanted(self, index: SearchIndex) -> bool:
+        """Whether nobody dropped it; asked at the last moment, or its table would be made again and never go."""
+        query = (
+            select(SearchIndex.id)
+            .join(Collection, col(Collection.id) == col(SearchIndex.collection_id))
+            .where(SearchIndex.id == index.id, SearchIndex.state != "deleting", col(Collection.deleted_at).is_(None))
+        )
+        async with self._database.read() as session:
+            return (await session.exec(query)).first() is not None
+
     async def _rows(self, prepared: PreparedDocument) -> DocumentRows | None:
         """The document's chunks, every one with its vector; otherwise it is told to try again, and left out."""
         batches = await load_chunks(self._database, prepared.document_id, prepared.index)
@@ -191,9 +179,9 @@ class IndexCommitter:
         judged: dict[PreparedDocument, PerplexError | None] = {}
         try:
             async with self._ledger.fenced(group[0].claim) as (session, operation):
-                judged = await _judge(session, operation, group)
+                judged = await judge(session, operation, group)
                 done = [prepared for prepared, refusal in judged.items() if refusal is None]
-                await self._ledger.emit_all(session, operation, "document_done", [_done(each) for each in done])
+                await self._ledger.emit_all(session, operation, "document_done", [done_event(each) for each in done])
                 await replace_old_versions(session, self._ledger, [each.document_id for each in done])
                 if done:
                     self._ledger.mark_checkpoint(operation)
@@ -220,55 +208,3 @@ class IndexCommitter:
                 logger.exception("index.maintenance_failed", table=table)
         if idle:
             self._touched.clear()
-
-
-async def _judge(
-    session: AsyncSession, operation: Operation, group: Sequence[PreparedDocument]
-) -> dict[PreparedDocument, PerplexError | None]:
-    """Enter those documents into their index that are still what they were; for the others, why not."""
-    query = (
-        select(Document, Collection.active_index_id)
-        .join(Collection, col(Collection.id) == col(Document.collection_id))
-        .where(col(Document.id).in_([prepared.document_id for prepared in group]))
-    )
-    rows = {document.id: (document, active) for document, active in (await session.exec(query)).all()}
-    judged: dict[PreparedDocument, PerplexError | None] = {}
-    entries: list[dict[str, object]] = []
-    for prepared in group:
-        row, active_index_id = rows.get(prepared.document_id, (None, None))
-        if row is None or not _is_ours(prepared, row, operation):
-            judged[prepared] = StaleLease("The document was deleted or taken back while it was indexed.")
-        elif not prepared.is_ready and active_index_id != prepared.index.id:
-            judged[prepared] = IndexSwitched("The collection got another active index meanwhile.")
-        else:
-            judged[prepared] = None
-            entries.append(_entry(prepared))
-            if not prepared.is_ready:
-                row.status, row.updated_at = "ready", utc_now()
-                row.page_count, row.chunk_count = prepared.page_count, prepared.chunk_count
-    await session.flush()
-    await IndexRepository(session).enter(entries)
-    return judged
-
-
-def _is_ours(prepared: PreparedDocument, row: Document, operation: Operation) -> bool:
-    if prepared.is_ready:
-        return row.status == "ready"
-    return row.status == "processing" and row.operation_id == operation.id
-
-
-def _entry(prepared: PreparedDocument) -> dict[str, object]:
-    return {
-        "index_id": prepared.index.id,
-        "document_id": prepared.document_id,
-        "chunk_count": prepared.chunk_count,
-    }
-
-
-def _done(prepared: PreparedDocument) -> dict[str, object]:
-    return {
-        "document_id": prepared.document_id,
-        "name": prepared.name,
-        "pages": prepared.page_count,
-        "chunks": prepared.chunk_count,
-    }

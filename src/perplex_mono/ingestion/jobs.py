@@ -10,10 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import DocumentFailure, PerplexError, StaleLease, StorageFull, Unavailable
-from perplex_mono.ingestion.committer import IndexCommitter, IndexSwitched
+from perplex_mono.ingestion.committer import IndexCommitter
 from perplex_mono.ingestion.document_states import DocumentStates
 from perplex_mono.ingestion.pipeline import IngestPipeline, Work
 from perplex_mono.ingestion.places import DocumentPlaces, Place
+from perplex_mono.ingestion.prepared import IndexSwitched
 from perplex_mono.ingestion.targets import IndexTargets
 from perplex_mono.library.models import Document
 from perplex_mono.library.repository import DocumentRepository

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from perplex_mono.errors import DocumentFailure
 from perplex_mono.ingestion.attachments import AttachmentKeeper
 from perplex_mono.ingestion.chunks import Outline
-from perplex_mono.ingestion.committer import IndexCommitter, PreparedDocument
+from perplex_mono.ingestion.committer import IndexCommitter
 from perplex_mono.ingestion.cutting import Cutter
 from perplex_mono.ingestion.document_states import DocumentStates, Reading
 from perplex_mono.ingestion.indexing import ChunkStore, CutPage
 from perplex_mono.ingestion.page_reading import PageReader
 from perplex_mono.ingestion.pages import Attachment, Page
+from perplex_mono.ingestion.prepared import PreparedDocument
 from perplex_mono.ingestion.readers.contract import Opened
 from perplex_mono.ingestion.targets import IndexTarget
 from perplex_mono.library.models import Document

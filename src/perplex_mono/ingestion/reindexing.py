@@ -11,11 +11,12 @@ from functools import partial
 
 from perplex_mono.errors import DataCorrupt, StaleLease
 from perplex_mono.ingestion.chunks import Outline
-from perplex_mono.ingestion.committer import IndexCommitter, PreparedDocument
+from perplex_mono.ingestion.committer import IndexCommitter
 from perplex_mono.ingestion.cutting import Cutter
 from perplex_mono.ingestion.indexing import ChunkStore
 from perplex_mono.ingestion.page_store import PageStore
 from perplex_mono.ingestion.pages import Page
+from perplex_mono.ingestion.prepared import PreparedDocument
 from perplex_mono.ingestion.targets import IndexTarget, IndexTargets
 from perplex_mono.library.index_repository import IndexRepository
 from perplex_mono.library.models import Collection, Document, SearchIndex

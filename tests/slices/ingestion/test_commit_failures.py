@@ -8,7 +8,9 @@ import pytest
 
 from perplex_mono.errors import InvalidInput, NotFound, Overloaded, StorageFull
 from perplex_mono.inference.ocr import OcrPage, PageRaster
-from perplex_mono.ingestion.committer import IndexCommitter, PreparedDocument
+from perplex_mono.ingestion.committer import IndexCommitter
+from perplex_mono.ingestion.prepared import PreparedDocument
+from perplex_mono.library.models import SearchIndex
 from perplex_mono.operations import retries
 from perplex_mono.storage.disk_full import MESSAGE
 from perplex_mono.storage.vector_types import DocumentRows
@@ -92,6 +94,21 @@ async def test_a_table_dropped_in_the_middle_of_a_commit_concerns_only_its_docum
     assert [(await app.settle(operation_id))["state"] for operation_id in ids] == ["completed", "completed"]
     assert groups[0] == 2, "both were in one group"
     assert sorted([await count_events(app, operation_id, "started") for operation_id in ids]) == [1, 2]
+
+
+async def test_an_index_that_is_being_dropped_gets_no_new_table(app: App) -> None:
+    collection = await app.new_collection("going")
+    index_id = (await app.client.get(f"/api/v1/collections/{collection}")).json()["active_index_id"]
+    app.embedder.turnstile.close()
+    accepted = await app.upload(("a.txt", b"A lugger comes too late."), collection=collection)
+    await app.next_event(accepted["operation_id"], "document_started")
+    async with app.container.operations._database.write() as session:
+        (await session.get_one(SearchIndex, index_id)).state = "deleting"
+    app.embedder.turnstile.open()
+    await app.next_event(accepted["operation_id"], "page_done")
+    await app.ingest(("b.txt", b"A lugger in time."))  # committed after, by the same committer
+    vectors = await app.container.vectors.wait()
+    assert [name for name in vectors.table_names() if index_id.replace("-", "") in name] == []
 
 
 async def test_an_error_that_cannot_pass_ends_its_document_alone(app: App, tmp_path: Path) -> None:
