@@ -58,40 +58,6 @@ class RecordChecks:
             for document_id, name, state in rows
         ]
 
-    async def unfinished_deletions(self) -> list[Finding]:
-        """Hidden documents and collections that no operation will remove."""
-        live = select(Operation.collection_id).where(
-            Operation.kind == "delete", col(Operation.state).in_(("queued", "running"))
-        )
-        hidden = select(Document).where(
-            Document.status == "deleting", col(Document.collection_id).not_in(live), col(Document.parent_id).is_(None)
-        )
-        dropped = select(Collection).where(col(Collection.deleted_at).is_not(None), col(Collection.id).not_in(live))
-        async with self._database.read() as session:
-            documents = (await session.exec(hidden)).all()
-            collections = (await session.exec(dropped)).all()
-        problem = "it was deleted, but no operation will remove it"
-        gone = {collection.id for collection in collections}
-        findings = [
-            Finding(
-                "operations",
-                f"collection '{collection.name}' ({collection.id})",
-                problem,
-                partial(self._delete_again, collection.owner_id, collection.id, {}),
-            )
-            for collection in collections
-        ]
-        return findings + [
-            Finding(
-                "operations",
-                f"document '{document.name}' ({document.id})",
-                problem,
-                partial(self._delete_again, document.owner_id, document.collection_id, {"document_ids": [document.id]}),
-            )
-            for document in documents
-            if document.collection_id not in gone
-        ]
-
     async def broken_pages(self) -> list[Finding]:
         """Stored pages that cannot be decoded."""
         findings: list[Finding] = []
@@ -109,6 +75,21 @@ class RecordChecks:
                 for page in broken
             ]
         return findings
+
+    async def missing_pages(self) -> list[Finding]:
+        """Ready documents of which not every page is stored: they cannot be shown whole, or indexed anew."""
+        stored = (
+            select(func.count(func.distinct(StoredPage.number)))
+            .where(StoredPage.sha256 == Document.sha256)
+            .scalar_subquery()
+        )
+        query = select(Document, stored).where(Document.status == "ready", stored < col(Document.page_count))
+        async with self._database.read() as session:
+            rows = (await session.exec(query)).all()
+        return [
+            self._to_ingest_again("pages", document, f"{found} of its {document.page_count} pages are stored")
+            for document, found in rows
+        ]
 
     async def incomplete_chunks(self) -> list[Finding]:
         """Ready documents whose chunks or vectors are not all there, in any index that is searched or kept."""
@@ -132,7 +113,7 @@ class RecordChecks:
         async with self._database.read() as session:
             rows = (await session.exec(query)).all()
         return [
-            self._to_ingest_again(document, f"{found} of its {wanted} chunks are stored with their vector")
+            self._to_ingest_again("chunks", document, f"{found} of its {wanted} chunks are stored with their vector")
             for document, wanted, found in rows
             if found != wanted
         ]
@@ -150,13 +131,13 @@ class RecordChecks:
         async with self._database.read() as session:
             documents = (await session.exec(query)).all()
         return [
-            self._to_ingest_again(document, "it is ready, but its collection's index does not hold it")
+            self._to_ingest_again("chunks", document, "it is ready, but its collection's index does not hold it")
             for document in documents
         ]
 
-    def _to_ingest_again(self, document: Document, problem: str) -> Finding:
+    def _to_ingest_again(self, kind: str, document: Document, problem: str) -> Finding:
         mend = partial(self._ingest_again, document.id) if self._blobs.exists(document.sha256) else None
-        return Finding("chunks", f"document '{document.name}' ({document.id})", problem, mend)
+        return Finding(kind, f"document '{document.name}' ({document.id})", problem, mend)
 
     async def _ingest_again(self, document_id: str) -> str:
         async with self._database.write() as session:
@@ -188,19 +169,6 @@ class RecordChecks:
             for document_id in (await session.exec(ready)).all():
                 await self._queue(session, document_id)
         return "removed; the next start of the server reads that page again"
-
-    async def _delete_again(self, owner_id: str, collection_id: str, params: dict[str, list[str]]) -> str:
-        async with self._database.write() as session:
-            await self._ledger.enqueue(
-                session,
-                owner_id=owner_id,
-                kind="delete",
-                collection_id=collection_id,
-                params=params,
-                total=1,
-                unit="documents" if params else "collections",
-            )
-        return "queued; the next start of the server removes it"
 
     async def _pages_after(self, after: tuple[str, str, int]) -> Sequence[StoredPage]:
         key = (col(StoredPage.sha256), col(StoredPage.reader_version), col(StoredPage.number))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from perplex_mono.doctor.deletions import DeletionChecks
 from perplex_mono.doctor.index import IndexChecks
 from perplex_mono.doctor.originals import OriginalChecks
 from perplex_mono.doctor.records import RecordChecks
@@ -87,15 +88,16 @@ async def open_doctor(settings: Settings) -> AsyncIterator[Doctor]:
             max_attempts=settings.ingestion.max_attempts,
         )
         records, originals = RecordChecks(database, ledger, blobs), OriginalChecks(database, blobs)
-        index = IndexChecks(database, vectors)
+        index, deletions = IndexChecks(database, vectors), DeletionChecks(database, ledger)
         yield Doctor(
             [
                 ("database: a sound file", _told([])),
                 ("operations: nothing waits for work that nobody does", records.abandoned_documents),
-                ("operations: every deletion will be finished", records.unfinished_deletions),
+                ("operations: every deletion will be finished", deletions.unfinished),
                 ("originals: every file is whole", originals.damaged),
                 ("originals: no file belongs to nobody", originals.unreferenced),
                 ("pages: every stored page can be read", records.broken_pages),
+                ("pages: every ready document has all of them", records.missing_pages),
                 ("chunks: every ready document has all of them", records.incomplete_chunks),
                 ("chunks: every ready document is in its collection's index", records.unindexed_documents),
                 ("index: every table opened as it was left", index.moved_aside),

@@ -214,6 +214,36 @@ async def test_an_interrupted_ingest_is_no_damage(tmp_path: Path) -> None:
     assert report.healthy, report.findings
 
 
+async def test_an_attachment_deleted_alone_and_a_dropped_index_are_deletions_too(tmp_path: Path) -> None:
+    settings = await fill(tmp_path)
+    async with open_app(tmp_path) as app:
+        await app.settle((await app.reindex())["operation_id"])
+    (heron,) = sql(settings, "SELECT id FROM documents WHERE name = 'heron.txt'")[0]
+    sql(settings, "UPDATE documents SET parent_id = ?, depth = 1, status = 'deleting' WHERE name = 'plover.txt'", heron)
+    sql(settings, "UPDATE indexes SET state = 'deleting' WHERE state = 'retired'")
+    report = await repair(settings)
+    assert {finding.problem for finding in report.findings} == {"it was deleted, but no operation will remove it"}
+    assert [finding.subject.split()[0] for finding in report.findings] == ["document", "index"]
+    async with open_app(tmp_path) as app:
+        for operation in (await app.client.get("/api/v1/operations", params={"kind": "delete"})).json()["items"]:
+            await app.settle(operation["id"])
+        assert len(await app.indexes()) == 1
+    assert sql(settings, "SELECT name FROM documents ORDER BY name") == [("godwit.txt",), ("heron.txt",)]
+    assert sql(settings, "SELECT count(*) FROM indexes") == [(1,)]
+    assert (await examine(settings)).findings == []
+
+
+async def test_pages_that_went_missing_are_read_again(tmp_path: Path) -> None:
+    settings = await fill(tmp_path)
+    sql(settings, "DELETE FROM pages WHERE sha256 = (SELECT sha256 FROM documents WHERE name = 'heron.txt')")
+    report = await repair(settings)
+    assert [finding.problem for finding in report.findings] == ["0 of its 1 pages are stored"]
+    async with open_app(tmp_path) as app:
+        await wait_until_ready(app)
+        await require_all_found(app)
+    assert (await examine(settings)).findings == []
+
+
 async def test_a_deletion_that_waits_for_the_next_start_is_no_damage(tmp_path: Path) -> None:
     settings = await fill(tmp_path)
     sql(settings, "UPDATE documents SET status = 'deleting' WHERE name = 'heron.txt'")
