@@ -1,25 +1,22 @@
-"""Writes down what a scan found in a few files, in one transaction: rows, new documents, and the work for them."""
+"""Writes down what a scan found in a few files, in one transaction: rows, new documents, and what took whose place."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.library.models import Document
-from perplex_mono.library.removal import hide_documents
 from perplex_mono.library.repository import PENDING_STATUSES, DocumentRepository
-from perplex_mono.library.service import clean_name, requeue
+from perplex_mono.library.service import clean_name
 from perplex_mono.operations.ledger import Claim, Ledger
-from perplex_mono.operations.models import FINAL_STATES, Operation
-from perplex_mono.operations.repository import OperationRepository
+from perplex_mono.sources.changes import ChangeHandover, Changes
 from perplex_mono.sources.models import Source, SourceFile
 from perplex_mono.sources.progress import ScanProgress
 from perplex_mono.sources.receiving import CopiedFile
 from perplex_mono.sources.repository import SourcedDocumentRepository, SourceFileRepository
 from perplex_mono.sources.walking import FoundFile, Skip, printable
-from perplex_mono.storage.blobs import BlobStore, IncomingBlob, keep_all
+from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.telemetry.failpoints import failpoint
 
 
@@ -37,17 +34,6 @@ class KnownContent:
 
 
 Finding = CopiedFile | KnownContent | Skip
-
-
-@dataclass
-class _Changes:
-    """What one transaction collects before its end."""
-
-    fresh: list[Document] = field(default_factory=list)
-    again: list[Document] = field(default_factory=list)
-    superseded: list[Document] = field(default_factory=list)
-    blobs: list[IncomingBlob] = field(default_factory=list)
-    skipped: list[Skip] = field(default_factory=list)
 
 
 class ScanRecorder:
@@ -68,6 +54,7 @@ class ScanRecorder:
         self._claim = claim
         self._source = source
         self._progress = progress
+        self._handover = ChangeHandover(ledger, progress)
         self._max_name_chars = max_name_chars
 
     async def record(
@@ -78,7 +65,7 @@ class ScanRecorder:
         `moved` are files, by path, that are no longer where they were; a finding with their content is a renaming.
         """
         async with self._ledger.fenced(self._claim) as (session, operation):
-            changes = _Changes()
+            changes = Changes()
             for finding in findings:
                 if isinstance(finding, Skip):
                     await self._skip(session, finding, changes)
@@ -90,7 +77,7 @@ class ScanRecorder:
                 document = await session.get(Document, document_id)
                 if document is not None and document.status == "cancelled":
                     changes.again.append(document)
-            await self._queue(session, operation, changes)
+            await self._handover.hand_over(session, operation, changes)
             self._ledger.mark_checkpoint(operation)
         failpoint("after_scan_batch")
 
@@ -120,7 +107,7 @@ class ScanRecorder:
             if document.source_id is not None and document.name in names[document.id]:
                 document.name = self._name(path)
 
-    async def _skip(self, session: AsyncSession, skip: Skip, changes: _Changes) -> None:
+    async def _skip(self, session: AsyncSession, skip: Skip, changes: Changes) -> None:
         row = await self._row(session, skip.path)
         if row.skip_reason != skip.reason:
             changes.skipped.append(skip)
@@ -131,7 +118,7 @@ class ScanRecorder:
             row.document_id = row.sha256 = None
 
     async def _known(
-        self, session: AsyncSession, known: KnownContent, moved: Mapping[bytes, SourceFile], changes: _Changes
+        self, session: AsyncSession, known: KnownContent, moved: Mapping[bytes, SourceFile], changes: Changes
     ) -> None:
         before = known.before
         row = await self._row(session, known.file.path)
@@ -147,7 +134,7 @@ class ScanRecorder:
         await self._leave(session, row, old_id, document, changes)
 
     async def _copied(
-        self, session: AsyncSession, copied: CopiedFile, moved: Mapping[bytes, SourceFile], changes: _Changes
+        self, session: AsyncSession, copied: CopiedFile, moved: Mapping[bytes, SourceFile], changes: Changes
     ) -> None:
         sha256 = copied.blob.sha256
         row = await self._row(session, copied.file.path)
@@ -171,7 +158,7 @@ class ScanRecorder:
         await self._leave(session, row, old_id, document, changes)
 
     async def _new_document(
-        self, session: AsyncSession, copied: CopiedFile, row: SourceFile, changes: _Changes
+        self, session: AsyncSession, copied: CopiedFile, row: SourceFile, changes: Changes
     ) -> Document:
         document = Document(
             owner_id=self._source.owner_id,
@@ -204,7 +191,7 @@ class ScanRecorder:
         return False
 
     async def _leave(
-        self, session: AsyncSession, row: SourceFile, old_id: str | None, new: Document | None, changes: _Changes
+        self, session: AsyncSession, row: SourceFile, old_id: str | None, new: Document | None, changes: Changes
     ) -> None:
         """A file went over from one document to another, perhaps as the last one of the old.
 
@@ -248,46 +235,6 @@ class ScanRecorder:
         if document is not None and document.source_id is not None and document.name == self._name(before.path):
             document.name = self._name(row.path)
         return True
-
-    async def _queue(self, session: AsyncSession, operation: Operation, changes: _Changes) -> None:
-        """Hand new and cancelled documents to the child operation, which begins with the first of them."""
-        documents = SourcedDocumentRepository(session)
-        superseded = [document for document in changes.superseded if not await documents.is_used(document.id)]
-        if superseded:
-            await hide_documents(session, self._ledger, superseded)
-        again = [document for document in changes.again if document not in changes.fresh]
-        if changes.fresh or again:
-            child = await self._child(session, operation, len(changes.fresh) + len(again))
-            for document in changes.fresh:
-                document.operation_id = child.id
-            for document in again:
-                requeue(document, child.id)
-        if changes.blobs:
-            await session.flush()
-            await asyncio.to_thread(keep_all, changes.blobs)
-            failpoint("after_scan_blobs")
-        await self._warn(session, operation, changes.skipped)
-
-    async def _child(self, session: AsyncSession, operation: Operation, more: int) -> Operation:
-        for child in await OperationRepository(session).list_children(operation.id):
-            if child.state not in FINAL_STATES:
-                child.total += more
-                return child
-        return await self._ledger.enqueue(
-            session,
-            owner_id=operation.owner_id,
-            kind="ingest",
-            collection_id=operation.collection_id,
-            total=more,
-            unit="pages",
-            parent_id=operation.id,
-        )
-
-    async def _warn(self, session: AsyncSession, operation: Operation, skipped: Sequence[Skip]) -> None:
-        told = skipped[: self._progress.warnings_left]
-        self._progress.warnings_left -= len(told)
-        warnings = [{"name": printable(skip.path), "message": f"Skipped: {skip.reason}."} for skip in told]
-        await self._ledger.emit_all(session, operation, "warning", warnings)
 
     async def _row(self, session: AsyncSession, path: bytes) -> SourceFile:
         row = await SourceFileRepository(session, self._source.id).find(path)
