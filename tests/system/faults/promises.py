@@ -110,6 +110,7 @@ class Promises:
         family = psutil.Process(self.server.pid).children(recursive=True)
         assert self.server.stop() == 0
         require_sound(self.server)
+        require_tidy(self.server)
         _, alive = psutil.wait_procs(family, timeout=10)
         assert alive == []
 
@@ -156,11 +157,15 @@ def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 def require_sound(server: ServerProcess) -> None:
-    """The doctor finds nothing in the data of a stopped server, and no upload left a temporary file.
+    """The doctor finds nothing in the data of a server that was stopped or killed.
 
     One thing is allowed: the whole file of an upload that was never answered, killed between the file and its row.
     """
     findings = [finding for finding in server.examine()["findings"] if finding["problem"] != UNCLAIMED_FILE]
     assert findings == [], findings
+
+
+def require_tidy(server: ServerProcess) -> None:
+    """A stopped server has left no temporary file of an upload."""
     leftovers = list((server.data / "blobs" / "incoming").iterdir())
     assert leftovers == [], leftovers
