@@ -119,7 +119,11 @@ class Promises:
         return {event["type"] for event in self._events(operation_id)}
 
     def _is_well(self) -> bool:
-        components = httpx.get(f"{self.server.url}/ready", timeout=10).json()["components"]
+        try:
+            components = httpx.get(f"{self.server.url}/ready", timeout=10).json()["components"]
+        except httpx.TransportError:
+            assert not self.server.ended(), self.server.log()[-3000:]
+            return False
         return all(components[name]["status"] == "ok" for name in NEEDED)
 
     def _is_working_since(self, clock: datetime) -> bool:
