@@ -38,13 +38,14 @@ class Promises:
             self.kept[sample.name] = self.unsure.pop(sample.name)
         return str(accepted["operation_id"])
 
-    def delete(self, sample: Sample) -> None:
-        """Delete a document that is there."""
+    def delete(self, sample: Sample) -> str:
+        """Delete a document that is there; the operation's id."""
         self.unsure[sample.name] = self.kept.pop(sample.name, sample)
         (document,) = [document for document in self.documents() if document["name"] == sample.name]
         answer = httpx.delete(f"{self.server.url}/api/v1/documents/{document['id']}", timeout=30)
         assert answer.status_code == 202, answer.text
         self.deleted[sample.name] = self.unsure.pop(sample.name)
+        return str(answer.json()["operation_id"])
 
     def documents(self) -> Iterator[dict[str, Any]]:
         """All documents of the default collection."""
