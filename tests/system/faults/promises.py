@@ -38,13 +38,14 @@ class Promises:
             self.kept[sample.name] = self.unsure.pop(sample.name)
         return str(accepted["operation_id"])
 
-    def delete(self, sample: Sample) -> None:
-        """Delete a document that is there."""
+    def delete(self, sample: Sample) -> str:
+        """Delete a document that is there; the operation's id."""
         self.unsure[sample.name] = self.kept.pop(sample.name, sample)
         (document,) = [document for document in self.documents() if document["name"] == sample.name]
         answer = httpx.delete(f"{self.server.url}/api/v1/documents/{document['id']}", timeout=30)
         assert answer.status_code == 202, answer.text
         self.deleted[sample.name] = self.unsure.pop(sample.name)
+        return str(answer.json()["operation_id"])
 
     def documents(self) -> Iterator[dict[str, Any]]:
         """All documents of the default collection."""
@@ -110,6 +111,7 @@ class Promises:
         family = psutil.Process(self.server.pid).children(recursive=True)
         assert self.server.stop() == 0
         require_sound(self.server)
+        require_tidy(self.server)
         _, alive = psutil.wait_procs(family, timeout=10)
         assert alive == []
 
@@ -118,7 +120,11 @@ class Promises:
         return {event["type"] for event in self._events(operation_id)}
 
     def _is_well(self) -> bool:
-        components = httpx.get(f"{self.server.url}/ready", timeout=10).json()["components"]
+        try:
+            components = httpx.get(f"{self.server.url}/ready", timeout=10).json()["components"]
+        except httpx.TransportError:
+            assert not self.server.ended(), self.server.log()[-3000:]
+            return False
         return all(components[name]["status"] == "ok" for name in NEEDED)
 
     def _is_working_since(self, clock: datetime) -> bool:
@@ -156,11 +162,15 @@ def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 def require_sound(server: ServerProcess) -> None:
-    """The doctor finds nothing in the data of a stopped server, and no upload left a temporary file.
+    """The doctor finds nothing in the data of a server that was stopped or killed.
 
     One thing is allowed: the whole file of an upload that was never answered, killed between the file and its row.
     """
     findings = [finding for finding in server.examine()["findings"] if finding["problem"] != UNCLAIMED_FILE]
     assert findings == [], findings
+
+
+def require_tidy(server: ServerProcess) -> None:
+    """A stopped server has left no temporary file of an upload."""
     leftovers = list((server.data / "blobs" / "incoming").iterdir())
     assert leftovers == [], leftovers

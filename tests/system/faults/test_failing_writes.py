@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -90,5 +90,8 @@ def _uploaded(promises: Promises, sample: Sample) -> bool:
 
 def _is_traced(pid: int) -> bool:
     """Whether all threads have their tracer."""
-    statuses = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
-    return all("TracerPid:\t0\n" not in status for status in statuses)
+    for path in Path(f"/proc/{pid}/task").glob("*/status"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended meanwhile
+            if "TracerPid:\t0\n" in path.read_text():
+                return False
+    return True
