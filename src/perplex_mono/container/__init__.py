@@ -69,6 +69,7 @@ class Container:
     sources: SourceService
     watcher: FolderWatcher
     operations: OperationService
+    housekeeper: Housekeeper
     feeds: FeedService
     hub: SocketHub
     health_service: HealthService
@@ -143,7 +144,8 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     )
     background.supervise("index", ingestion.committer.run)
     background.supervise("event_loop", metrics.watch_loop)
-    background.supervise("housekeeping", _housekeeper(settings, storage, ledger, indexes, dispatcher).run)
+    housekeeper = _housekeeper(settings, storage, ledger, indexes, dispatcher)
+    background.supervise("housekeeping", housekeeper.run)
     await background.run_operations(dispatcher, ledger, storage.directory, metrics)
     operations = OperationService(database, ledger, dispatcher.interrupt)
     sources = SourceService(database, ledger, operations, folders)
@@ -165,6 +167,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
         sources=sources,
         watcher=folder_watcher(settings, sources, background),
         operations=operations,
+        housekeeper=housekeeper,
         feeds=FeedService(database, bus),
         hub=hub,
         health_service=_health(settings, metrics, storage, inference, ingestion, background),

@@ -140,14 +140,14 @@ class IndexChecks:
             return (await session.exec(query)).all()
 
     async def _pending(self, index: SearchIndex) -> set[str]:
-        """Documents whose rows may be there or not: not ready, or not entered, except in the active index."""
+        """Documents whose rows may be there or not: not ready, or not entered in an index that need not hold all."""
         unsettled = col(Document.status).in_((*PENDING_STATUSES, "deleting"))
         entered = select(IndexEntry.document_id).where(IndexEntry.index_id == index.id)
-        query = select(Document.id).where(
-            or_(unsettled, col(Document.id).not_in(entered)) if index.state != "active" else unsettled
-        )
         async with self._database.read() as session:
-            return set((await session.exec(query)).all())
+            collection = await session.get_one(Collection, index.collection_id)
+            is_whole = index.state == "active" and collection.fallback_index_id is None
+            wanted = unsettled if is_whole else or_(unsettled, col(Document.id).not_in(entered))
+            return set((await session.exec(select(Document.id).where(wanted))).all())
 
     async def _expected(self, index: SearchIndex) -> dict[str, set[str]]:
         query = (

@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from sqlalchemy import delete, exists, not_, tuple_
+from sqlalchemy import exists, not_, tuple_
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.doctor.schemas import Finding
 from perplex_mono.errors import DataCorrupt
-from perplex_mono.ingestion.indexing import ChunkStore
 from perplex_mono.ingestion.page_store import decode_page
 from perplex_mono.library.models import (
     Chunk,
@@ -22,7 +21,7 @@ from perplex_mono.library.models import (
     StoredPage,
 )
 from perplex_mono.library.repository import PENDING_STATUSES
-from perplex_mono.library.service import requeue
+from perplex_mono.library.service import ingest_anew
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.models import FINAL_STATES, Operation
 from perplex_mono.storage.blobs import BlobStore
@@ -145,18 +144,7 @@ class RecordChecks:
         return "queued; the next start of the server ingests it from its stored pages"
 
     async def _queue(self, session: AsyncSession, document_id: str) -> None:
-        document = await session.get_one(Document, document_id)
-        operation = await self._ledger.enqueue(
-            session,
-            owner_id=document.owner_id,
-            kind="ingest",
-            collection_id=document.collection_id,
-            total=1,
-            unit="pages",
-        )
-        requeue(document, operation.id)
-        await session.exec(delete(IndexEntry).where(col(IndexEntry.document_id) == document_id))
-        await ChunkStore.clear(session, document_id)
+        await ingest_anew(session, self._ledger, await session.get_one(Document, document_id))
 
     async def _read_again(self, sha256: str, number: int) -> str:
         async with self._database.write() as session:

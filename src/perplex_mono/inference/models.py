@@ -30,19 +30,34 @@ class EmbeddingModels:
     def __init__(self, default: EmbeddingModel, open_model: OpenModel) -> None:
         self.default = default
         self._open_model = open_model
-        self._opened = {default.name: default}
+        self._opened = {default.embedder.model_key: default}
+        self._names = {default.name: default.embedder.model_key}
         self._opening = asyncio.Lock()
 
     async def get(self, name: str) -> EmbeddingModel:
-        """The model of that name, started. Raises `ConfigurationError` when it is not on this machine."""
-        if name not in self._opened:
+        """The model of that name, started. Raises `ConfigurationError` when it is not on this machine.
+
+        The same model by another name, or another spelling of its folder, is not opened twice.
+        """
+        if name not in self._names:
             async with self._opening:
-                if name not in self._opened:
-                    model = await asyncio.to_thread(self._open_model, name)
-                    await model.embedder.start()
-                    self._opened[name] = model
-                    logger.info("embedding.model_opened", model=name, model_key=model.embedder.model_key)
-        return self._opened[name]
+                if name not in self._names:
+                    self._names[name] = await self._open(name)
+        return self._opened[self._names[name]]
+
+    async def _open(self, name: str) -> str:
+        try:
+            model = await asyncio.to_thread(self._open_model, name)
+        except OSError as error:
+            raise ConfigurationError(f"The embedding model '{name}' cannot be read: {error}") from error
+        key = model.embedder.model_key
+        if key in self._opened:
+            await model.embedder.close()
+        else:
+            await model.embedder.start()
+            self._opened[key] = model
+            logger.info("embedding.model_opened", model=name, model_key=key)
+        return key
 
     async def for_index(self, name: str, model_key: str) -> EmbeddingModel:
         """The very model an index was built with. Raises `ConfigurationError` when it is gone or another one now."""

@@ -79,6 +79,15 @@ class PageStore:
         return None if payload is None else decode_page(payload)
 
     @staticmethod
+    async def drop_broken(session: AsyncSession, sha256: str) -> None:
+        """Remove the stored pages of these bytes that cannot be decoded, in the caller's transaction."""
+        for page in (await session.exec(select(StoredPage).where(StoredPage.sha256 == sha256))).all():
+            try:
+                decode_page(page.payload)
+            except DataCorrupt:
+                await session.delete(page)
+
+    @staticmethod
     async def add(session: AsyncSession, sha256: str, pages: Sequence[Page]) -> None:
         """Store pages in the caller's transaction; pages already stored stay as they are."""
         rows = [

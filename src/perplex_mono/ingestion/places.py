@@ -45,7 +45,7 @@ class DocumentPlaces:
         self._hand_out()
 
     def _hand_out(self) -> None:
-        while able := [place for place in self._waiting if self._has_room(place)]:
+        while able := [place for place in self._waiting if not place.given.done() and self._has_room(place)]:
             place = min(able, key=self._rank)  # the first of equals, and so the one that waited longest
             at = self._waiting.index(place)
             for overtaken in self._waiting[:at]:

@@ -5,6 +5,7 @@ What becomes ready meanwhile is caught up with; what is being ingested at the sw
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -20,6 +21,7 @@ from perplex_mono.ingestion.prepared import PreparedDocument
 from perplex_mono.ingestion.targets import IndexTarget, IndexTargets
 from perplex_mono.library.index_repository import IndexRepository
 from perplex_mono.library.models import Collection, Document, SearchIndex
+from perplex_mono.library.service import ingest_anew
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.progress import ProgressMeter
 from perplex_mono.storage.database import Database
@@ -51,13 +53,21 @@ class ReindexHandler:
         self._chunks = chunks
         self._committer = committer
         self._targets = targets
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def run(self, claim: Claim) -> None:
-        """Fill the index until it holds every ready document, then make it the active one."""
-        index = await self._index(claim)
-        if index is None or index.state == "retired":
-            await self._ledger.complete(claim, summary={"reason": "the index is not wanted any more"})
-            return
+        """Fill the index until it holds every ready document, then make it the active one.
+
+        One at a time for each index: of two that were asked for, the second finds what the first left to do.
+        """
+        async with self._turns[str(claim.params["index_id"])]:
+            index = await self._wanted_index(claim)
+            if index is None:
+                await self._ledger.complete(claim, summary={"reason": "the index is not wanted any more"})
+            else:
+                await self._build(claim, index)
+
+    async def _build(self, claim: Claim, index: SearchIndex) -> None:
         target = await self._targets.open(index)
         async with self._database.read() as session:
             done, total = await IndexRepository(session).count_pages(index)
@@ -95,6 +105,8 @@ class ReindexHandler:
                 chunks = await self._cut_and_embed(claim, document, target, meter)
                 failpoint("before_reindex_commit")
                 await self._commit(claim, document, target.index, chunks)
+        except DataCorrupt as damage:
+            await self._ingest_anew(claim, document, damage)
         finally:
             self._committer.in_flight -= 1
 
@@ -116,10 +128,20 @@ class ReindexHandler:
             current = {"document_id": document.id, "document": document.name, "page": batch[-1].number}
             meter.advance(len(batch), current)
         if pages != document.page_count:
-            raise DataCorrupt(
-                f"Of '{document.name}' {pages} of {document.page_count} pages are stored; upload it again."
-            )
+            raise DataCorrupt(f"Of '{document.name}' {pages} of {document.page_count} pages are stored.")
         return chunks
+
+    async def _ingest_anew(self, claim: Claim, document: Document, damage: DataCorrupt) -> None:
+        """A document whose stored pages are damaged is read again from its original; it holds up no other."""
+        async with self._ledger.fenced(claim) as (session, operation):
+            row = await session.get(Document, document.id)
+            if row is None or row.status != "ready":
+                return
+            await self._pages.drop_broken(session, row.sha256)
+            await ingest_anew(session, self._ledger, row)
+            message = f"{damage} It is read again from its original."
+            warning = {"document_id": row.id, "name": row.name, "message": message}
+            await self._ledger.emit(session, operation, "warning", warning)
 
     async def _batches(self, document: Document) -> AsyncIterator[Sequence[Page]]:
         batch: list[Page] = []
@@ -145,25 +167,29 @@ class ReindexHandler:
         """Make the index the active one if it lacks nothing, at once; True when nothing is left to do."""
         failpoint("before_switch")
         async with self._ledger.fenced(claim) as (session, _):
-            repository = IndexRepository(session)
-            index = await repository.find(index_id)
-            if index is None or index.state == "retired":
+            index = await IndexRepository(session).find(index_id)
+            collection = await session.get(Collection, claim.collection_id)
+            if index is None or collection is None or not _is_wanted(collection, index):
                 return True
-            if await repository.count_missing(index):
+            if await IndexRepository(session).count_missing(index):
                 return False
-            collection = await session.get_one(Collection, index.collection_id)
             if index.state == "building":
-                await repository.make_active(collection, index)
+                await IndexRepository(session).make_active(collection, index)
             collection.fallback_index_id = None
         failpoint("after_switch")
         return True
 
-    async def _index(self, claim: Claim) -> SearchIndex | None:
+    async def _wanted_index(self, claim: Claim) -> SearchIndex | None:
         async with self._database.read() as session:
             collection = await session.get(Collection, claim.collection_id)
-            if collection is None or collection.deleted_at is not None:
-                return None
-            return await IndexRepository(session).find(str(claim.params["index_id"]))
+            index = await IndexRepository(session).find(str(claim.params["index_id"]))
+        return index if index is not None and collection is not None and _is_wanted(collection, index) else None
+
+
+def _is_wanted(collection: Collection, index: SearchIndex) -> bool:
+    """Whether the index is to be filled: for the first time, or because it is searched again and lacks something."""
+    is_living = collection.deleted_at is None
+    return is_living and (index.state == "building" or collection.active_index_id == index.id)
 
 
 class _Gone(Exception):

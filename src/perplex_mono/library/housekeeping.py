@@ -3,20 +3,24 @@
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 from loguru import logger
 
+from perplex_mono.library.embedding_purge import purge_embeddings
 from perplex_mono.library.indexes import IndexService
-from perplex_mono.library.repository import DocumentRepository
 from perplex_mono.operations.ledger import Ledger
+from perplex_mono.operations.repository import OperationRepository
 from perplex_mono.storage.database import Database
+from perplex_mono.storage.identity import utc_now
 from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import VectorStore
 
 ROUND_SECONDS = 300.0
 EMBEDDINGS_SECONDS = 6 * 3600.0
-# Deleted text leaves the vector files in the next idle moment, and after so long also under load.
+# What was deleted leaves the files in the next idle moment, and after so long also under load.
 MAX_DELETED_SECONDS = 12 * 3600.0
+DELETION_RETRY_SECONDS = 1800.0
 
 
 class Housekeeper:
@@ -41,6 +45,7 @@ class Housekeeper:
         self._event_days = event_days
         self._retired_days = retired_days
         self._embeddings_purged_at = float("-inf")
+        self._started_at = time.monotonic()
 
     async def run(self) -> None:
         """One round after another, until cancelled."""
@@ -52,6 +57,7 @@ class Housekeeper:
         """Do what is due."""
         await self._ledger.prune_events(self._event_days)
         await self._indexes.drop_expired(self._retired_days)
+        await self._retry_deletions()
         await self._purge_embeddings()
         vectors = await self._vectors.wait()
         for table in vectors.table_names():
@@ -60,13 +66,19 @@ class Housekeeper:
             except Exception:
                 logger.exception("housekeeping.table_failed", table=table)
 
+    async def _retry_deletions(self) -> None:
+        """A deletion was promised: one that gave up is tried again, however often."""
+        async with self._database.write() as session:
+            before = utc_now() - timedelta(seconds=DELETION_RETRY_SECONDS)
+            for operation in await OperationRepository(session).list_given_up("delete", before):
+                await self._ledger.retry(session, operation)
+
     async def _purge_embeddings(self) -> None:
         """Embeddings whose last chunk went while others were being made, and so had to wait."""
-        if not self._is_idle() or time.monotonic() - self._embeddings_purged_at < EMBEDDINGS_SECONDS:
-            return
-        async with self._database.write() as session:
-            await DocumentRepository(session).purge_embeddings()
-        self._embeddings_purged_at = time.monotonic()
+        waited = time.monotonic() - max(self._embeddings_purged_at, self._started_at)
+        is_due = time.monotonic() - self._embeddings_purged_at > EMBEDDINGS_SECONDS
+        if is_due and await purge_embeddings(self._database, is_forced=waited > MAX_DELETED_SECONDS):
+            self._embeddings_purged_at = time.monotonic()
 
     async def _purge_table(self, vectors: VectorStore, table: str) -> None:
         age_seconds = await vectors.deleted_seconds(table)

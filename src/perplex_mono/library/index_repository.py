@@ -69,10 +69,6 @@ class IndexRepository:
         query = select(Document).where(_missing(index)).order_by(col(Document.size_bytes), col(Document.id))
         return (await self._session.exec(query.limit(limit))).all()
 
-    async def missing_ids(self, index: SearchIndex) -> list[str]:
-        """Ids of ready documents that the index does not hold yet."""
-        return list((await self._session.exec(select(Document.id).where(_missing(index)))).all())
-
     async def count_missing(self, index: SearchIndex) -> int:
         """Ready documents that the index does not hold yet."""
         return (await self._session.exec(select(func.count()).select_from(Document).where(_missing(index)))).one()
@@ -94,6 +90,11 @@ class IndexRepository:
             connection = await self._session.connection()
             await connection.execute(statement, list(entries))
 
+    async def leave(self, document_id: str) -> None:
+        """No index holds the document any more, and none of its chunks is kept."""
+        await self._session.exec(delete(IndexEntry).where(col(IndexEntry.document_id) == document_id))
+        await self._session.exec(delete(Chunk).where(col(Chunk.document_id) == document_id))
+
     async def make_active(self, collection: Collection, index: SearchIndex) -> None:
         """Point the collection's searches at the index; the one that was active is kept as retired."""
         before = await self.find(collection.active_index_id)
@@ -112,11 +113,18 @@ class IndexRepository:
         await self._session.flush()
         await self._session.exec(update(Document).where(held).values(chunk_count=chunk_count))
 
-    async def purge(self, index_id: str) -> None:
-        """Remove the index with its chunks; its vector table must be gone already."""
+    async def purge_some(self, index_id: str, chunks: int) -> bool:
+        """Remove up to so many chunks of an index, and the index itself with the last; True when it is gone.
+
+        Its vector table must be gone already.
+        """
         await self._session.exec(delete(IndexEntry).where(col(IndexEntry.index_id) == index_id))
-        await self._session.exec(delete(Chunk).where(col(Chunk.index_id) == index_id))
+        some = select(Chunk.id).where(Chunk.index_id == index_id).limit(chunks)
+        removed = await self._session.exec(delete(Chunk).where(col(Chunk.id).in_(some)))
+        if removed.rowcount == chunks:
+            return False
         await self._session.exec(delete(SearchIndex).where(col(SearchIndex.id) == index_id))
+        return True
 
 
 def _missing(index: SearchIndex) -> ColumnElement[bool]:

@@ -51,6 +51,7 @@ class IndexService:
         async with self._database.read() as session:
             collection = await CollectionRepository(session).get(collection_key, owner_id)
             active = await IndexRepository(session).get(collection.active_index_id)
+            await self._require_free(session, collection)
         recipe = await self._recipes.rebuild(active, wanted.model, wanted.chunking)
         async with self._database.write() as session:
             collection = await CollectionRepository(session).get(collection_key, owner_id)
@@ -71,16 +72,18 @@ class IndexService:
             index = await self._require(session, collection, index_id)
             if index.state == "building":
                 raise Conflict("This index is still being built; it becomes active by itself when it holds everything.")
-            missing = 0
-            operation: Operation | None = None
             if index.id != collection.active_index_id:
-                missing = await self._switch(session, collection, index)
-                operation = await self._enqueue(session, collection, index) if missing else None
+                await self._switch(session, collection, index)
+            missing = await IndexRepository(session).count_missing(index)
+            if missing and not await self._is_at_work(session, index):
+                await self._enqueue(session, collection, index)
             view = await _view(session, index)
-        return IndexActivated(index=view, missing_documents=missing, operation_id=operation.id if operation else None)
+        return IndexActivated(
+            index=view, missing_documents=missing, operation_id=view.operation_id if missing else None
+        )
 
-    async def _switch(self, session: AsyncSession, collection: Collection, index: SearchIndex) -> int:
-        """Make the index active; how many documents it lacks, which are found in the one that was active until now."""
+    async def _switch(self, session: AsyncSession, collection: Collection, index: SearchIndex) -> None:
+        """Make the index active; what it lacks is found in the one that was active until now."""
         if collection.fallback_index_id not in (None, index.id):
             raise Conflict(
                 "The active index is still being caught up with; wait for that,"
@@ -88,9 +91,13 @@ class IndexService:
             )
         before = collection.active_index_id
         await IndexRepository(session).make_active(collection, index)
-        missing = await IndexRepository(session).count_missing(index)
-        collection.fallback_index_id = before if missing else None
-        return missing
+        collection.fallback_index_id = before if await IndexRepository(session).count_missing(index) else None
+
+    @staticmethod
+    async def _is_at_work(session: AsyncSession, index: SearchIndex) -> bool:
+        """Whether an operation for this index waits or is held; one that runs may be about to end."""
+        builder = await session.get(Operation, index.operation_id) if index.operation_id else None
+        return builder is not None and builder.state in ("queued", "paused")
 
     async def delete(self, collection_key: str, index_id: str, owner_id: str) -> OperationAccepted:
         """Drop a retired index. Raises `Conflict` for one that is in use or being built."""
@@ -121,12 +128,15 @@ class IndexService:
                 for index in await IndexRepository(session).list_expired(utc_now() - timedelta(days=kept_days)):
                     await self._drop(session, index)
 
-    async def _make_way(self, session: AsyncSession, collection: Collection) -> None:
+    async def _require_free(self, session: AsyncSession, collection: Collection) -> None:
         for index in await IndexRepository(session).list_indexes(collection.id):
             builder = await session.get(Operation, index.operation_id) if index.operation_id else None
-            is_over = builder is None or builder.state in FINAL_STATES
-            if not is_over and builder is not None:
+            if builder is not None and builder.state not in FINAL_STATES:
                 raise Conflict(f"Operation {builder.id} is at an index of this collection; cancel it or wait for it.")
+
+    async def _make_way(self, session: AsyncSession, collection: Collection) -> None:
+        await self._require_free(session, collection)
+        for index in await IndexRepository(session).list_indexes(collection.id):
             if index.state == "building":
                 await self._drop(session, index)
 

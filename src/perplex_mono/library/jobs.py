@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, delete
 from sqlmodel import col, select
 
 from perplex_mono.errors import NotFound
+from perplex_mono.library.embedding_purge import list_hashes, purge_embeddings, purge_hashes
 from perplex_mono.library.index_repository import IndexRepository
 from perplex_mono.library.models import Collection, Document, SearchIndex
 from perplex_mono.library.repository import DocumentRepository
@@ -17,6 +18,7 @@ from perplex_mono.storage.vectors import VectorStore
 from perplex_mono.telemetry.failpoints import failpoint
 
 BATCH_DOCUMENTS = 200
+BATCH_CHUNKS = 2000
 
 
 class DeleteHandler:
@@ -33,10 +35,9 @@ class DeleteHandler:
         vectors = await self._vectors.wait()
         if "index_id" in claim.params:
             await self._remove_index(claim, vectors, str(claim.params["index_id"]))
+            await purge_embeddings(self._database)
         else:
             await self._remove_documents(claim, vectors)
-        async with self._ledger.fenced(claim) as (session, _):
-            await DocumentRepository(session).purge_embeddings()
         await self._ledger.complete(claim)
 
     async def _remove_documents(self, claim: Claim, vectors: VectorStore) -> None:
@@ -74,8 +75,10 @@ class DeleteHandler:
         """Rows, and the bytes nothing refers to any more; no upload can slip in between, it needs the same writer."""
         async with self._ledger.fenced(claim) as (session, operation):
             rows = [row for document in documents if (row := await session.get(Document, document.id)) is not None]
+            hashes = await list_hashes(session, [row.id for row in rows])
             for sha256 in await DocumentRepository(session).purge(rows):
                 self._blobs.delete(sha256)
+            await purge_hashes(session, hashes)
             self._ledger.mark_checkpoint(operation)
 
     async def _remove_collection(self, claim: Claim, vectors: VectorStore) -> None:
@@ -90,8 +93,11 @@ class DeleteHandler:
         if index is None:
             return
         await vectors.drop_table(index.table_name)
-        async with self._ledger.fenced(claim) as (session, _):
-            await IndexRepository(session).purge(index.id)
+        is_empty = False
+        while not is_empty:
+            async with self._ledger.fenced(claim) as (session, operation):
+                is_empty = await IndexRepository(session).purge_some(index.id, BATCH_CHUNKS)
+                self._ledger.mark_checkpoint(operation)
 
 
 def _roots(claim: Claim) -> ColumnElement[bool] | None:

@@ -145,6 +145,7 @@ class Chunk(SQLModel, table=True):
     __table_args__ = (
         Index("ix_chunks_document", "document_id", "index_id", "ordinal"),
         Index("ix_chunks_input", "input_hash"),
+        Index("ix_chunks_index", "index_id"),
     )
 
     id: str = Field(primary_key=True)

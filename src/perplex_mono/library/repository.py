@@ -4,7 +4,7 @@ from collections.abc import Collection as Items
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, case, delete, exists, literal, text, update
+from sqlalchemy import ColumnElement, case, delete, exists, literal, update
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -17,15 +17,8 @@ from perplex_mono.library.models import (
     IndexEntry,
     StoredPage,
 )
-from perplex_mono.operations.models import FINAL_STATES, Operation
 
 PENDING_STATUSES = ("received", "processing")
-PURGE_EMBEDDINGS = """
-DELETE FROM embeddings WHERE NOT EXISTS (
-    SELECT 1 FROM chunks JOIN indexes ON indexes.id = chunks.index_id
-    WHERE chunks.input_hash = embeddings.input_hash AND indexes.model_key = embeddings.model_key
-)
-"""
 
 
 class CollectionRepository:
@@ -114,6 +107,11 @@ class DocumentRepository:
             Document.status != "deleting",
             col(Document.parent_id).is_(None),
         )
+        return (await self._session.exec(query)).first()
+
+    async def find_media_type(self, sha256: str) -> str | None:
+        """What these bytes were taken for when they came first: pages are stored by bytes, so they are read one way."""
+        query = select(Document.media_type).where(Document.sha256 == sha256).order_by(col(Document.id)).limit(1)
         return (await self._session.exec(query)).first()
 
     async def list_pending(self, operation_id: str, limit: int) -> Sequence[Document]:
@@ -228,14 +226,6 @@ class DocumentRepository:
         unreferenced = hashes - set((await self._session.exec(query)).all())
         await self._session.exec(delete(StoredPage).where(col(StoredPage.sha256).in_(unreferenced)))
         return sorted(unreferenced)
-
-    async def purge_embeddings(self) -> None:
-        """Remove embeddings that no chunk uses, unless documents are being indexed: theirs may have no chunk yet."""
-        reindexing = (col(Operation.kind) == "reindex") & col(Operation.state).not_in(FINAL_STATES)
-        if await self.count_pending() or (await self._session.exec(select(func.count()).where(reindexing))).one():
-            return
-        connection = await self._session.connection()
-        await connection.execute(text(PURGE_EMBEDDINGS))
 
 
 def _has_tag(tag: str) -> ColumnElement[bool]:

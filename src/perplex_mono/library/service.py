@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Conflict, DataCorrupt, FailureCode, TooLarge
 from perplex_mono.library.backlog import Backlog
+from perplex_mono.library.index_repository import IndexRepository
 from perplex_mono.library.models import Collection, Document
 from perplex_mono.library.removal import hide_documents, with_replaced
 from perplex_mono.library.repository import CollectionRepository, DocumentRepository
@@ -227,6 +228,7 @@ class DocumentService:
             known = fresh[sha256][0] if sha256 in fresh else None
             known = known or await DocumentRepository(session).find_by_content(collection.id, sha256)
             if known is None:
+                media_type = await DocumentRepository(session).find_media_type(sha256)
                 document = Document(
                     owner_id=collection.owner_id,
                     collection_id=collection.id,
@@ -234,7 +236,7 @@ class DocumentService:
                     name=name,
                     sha256=sha256,
                     size_bytes=file.blob.size_bytes,
-                    media_type=file.media_type,
+                    media_type=media_type or file.media_type,
                 )
                 fresh[sha256] = (document, file.blob)
                 answers.append(UploadedDocument(id=document.id, name=name, status="received", duplicate_of=None))
@@ -286,3 +288,17 @@ def requeue(document: Document, operation_id: str) -> None:
     document.attempts = 0
     document.failure_code = document.failure_message = None
     document.updated_at = utc_now()
+
+
+async def ingest_anew(session: AsyncSession, ledger: Ledger, document: Document) -> None:
+    """Queue a ready document to be read once more, in the caller's transaction; no index holds it until it was."""
+    operation = await ledger.enqueue(
+        session,
+        owner_id=document.owner_id,
+        kind="ingest",
+        collection_id=document.collection_id,
+        total=1,
+        unit="pages",
+    )
+    requeue(document, operation.id)
+    await IndexRepository(session).leave(document.id)

@@ -15,6 +15,7 @@ TSV = "text/tab-separated-values"
 JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
 EML = "message/rfc822"
+KINDS = frozenset({HTML, MARKDOWN, PLAIN, CSV, TSV, JSON, JSON_LINES, EML})
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),

@@ -67,6 +67,13 @@ class OperationRepository:
         )
         return (await self._session.exec(query.order_by(col(Operation.id).desc()).limit(limit))).all()
 
+    async def list_given_up(self, kind: str, before: datetime) -> Sequence[Operation]:
+        """Operations of a kind that failed or died before then."""
+        query = select(Operation).where(
+            Operation.kind == kind, col(Operation.state).in_(("failed", "dead")), col(Operation.finished_at) < before
+        )
+        return (await self._session.exec(query)).all()
+
     async def list_claimable(
         self, now: datetime, per_owner: int, except_ids: Collection[str] = ()
     ) -> Sequence[Operation]:

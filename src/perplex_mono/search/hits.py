@@ -45,16 +45,20 @@ class HitReader:
         return hits
 
     async def _visible(self, order: Sequence[str], limit: int) -> list[tuple[Chunk, Document]]:
-        """Rows in order, of chunks with one parent the first; read in growing steps until there are enough."""
+        """Rows in order, of chunks with one parent the first; read in growing steps until there are enough.
+
+        A document that two indexes hold for a while, one catching up with the other, is shown as one of them has it.
+        """
         chosen: dict[Hashable, tuple[Chunk, Document]] = {}
+        index_of: dict[str, str] = {}
         start, step = 0, limit + SPARE_HITS
         async with self._database.read() as session:
             while start < len(order) and len(chosen) < limit:
                 keys = order[start : start + step]
                 rows = await DocumentRepository(session).chunks_with_documents(keys)
-                for key in keys:
-                    if key in rows:
-                        chosen.setdefault(_place(rows[key][0]), rows[key])
+                for chunk, document in (rows[key] for key in keys if key in rows):
+                    if index_of.setdefault(document.id, chunk.index_id) == chunk.index_id:
+                        chosen.setdefault(_place(chunk), (chunk, document))
                 start, step = start + step, step * 2
         return list(chosen.values())[:limit]
 

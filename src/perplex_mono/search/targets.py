@@ -35,8 +35,8 @@ class SearchTargets:
     async def resolve(self, request: SearchRequest, owner_id: str) -> Sequence[Target]:
         """The indexes to search, without vectors. Raises `NotFound` for a collection.
 
-        A collection has two while its active index is still being caught up: what that one lacks is searched in the
-        index that was active before.
+        A collection has two while its active index is still being caught up: what that one lacks, the index that was
+        active before has. Whatever both have must be shown once.
         """
         keys = list(dict.fromkeys(request.collection_ids or [DEFAULT_COLLECTION_NAME]))
         targets: dict[str, list[Target]] = {}
@@ -76,9 +76,7 @@ async def _targets(session: AsyncSession, collection: Collection, allowed: list[
     targets = [Target(collection.id, active, allowed)]
     fallback = await repository.find(collection.fallback_index_id) if collection.fallback_index_id else None
     if fallback is not None:
-        missing = await repository.missing_ids(active)
-        wanted = missing if allowed is None else list(set(missing) & set(allowed))
-        targets.append(Target(collection.id, fallback, wanted))
+        targets.append(Target(collection.id, fallback, allowed))
     return targets
 
 

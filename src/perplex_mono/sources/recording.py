@@ -160,6 +160,7 @@ class ScanRecorder:
     async def _new_document(
         self, session: AsyncSession, copied: CopiedFile, row: SourceFile, changes: Changes
     ) -> Document:
+        media_type = await DocumentRepository(session).find_media_type(copied.blob.sha256)
         document = Document(
             owner_id=self._source.owner_id,
             collection_id=self._source.collection_id,
@@ -167,7 +168,7 @@ class ScanRecorder:
             name=self._name(row.path),
             sha256=copied.blob.sha256,
             size_bytes=copied.blob.size_bytes,
-            media_type=copied.media_type,
+            media_type=media_type or copied.media_type,
             source_id=self._source.id,
         )
         old = await self._living(session, row.document_id)

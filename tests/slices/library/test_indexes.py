@@ -3,13 +3,15 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlmodel import func, select
 
-from perplex_mono.library.models import Chunk, SearchIndex, StoredEmbedding
+from perplex_mono.library.models import Chunk, SearchIndex, StoredEmbedding, StoredPage
+from perplex_mono.operations.models import Operation
 from perplex_mono.storage.database import Database
 from tests import documents as make
 from tests.app_client import SCANNED_TEXT, App, open_app
@@ -178,7 +180,7 @@ async def test_a_cancelled_reindexing_leaves_nothing_behind(app: App) -> None:
     assert [index["id"] for index in await app.indexes()] == [before["id"]]
     retried = await app.client.post(f"/api/v1/operations/{accepted['operation_id']}/retry")
     assert retried.status_code == 409
-    await _settle_deletions(app)
+    await _settle(app, "delete")
     assert await _count(_database(app), SearchIndex) == 1
     assert await _count(_database(app), Chunk, index_id=accepted["index_id"]) == 0
     vectors = await app.container.vectors.wait()
@@ -194,7 +196,7 @@ async def test_a_document_deleted_meanwhile_stays_deleted(app: App) -> None:
     await app.client.delete(f"/api/v1/documents/{walrus['id']}")
     app.embedder.turnstile.open()
     assert (await app.settle(accepted["operation_id"]))["state"] == "completed"
-    await _settle_deletions(app)
+    await _settle(app, "delete")
     assert set(await app.names_found("walruses otters ice")) == {"otter.txt"}
     assert walrus["id"] not in await app.vector_ids()
 
@@ -261,6 +263,93 @@ def _scan() -> bytes:
     return buffer.getvalue()
 
 
-async def _settle_deletions(app: App) -> None:
-    listed = await app.client.get("/api/v1/operations", params={"kind": "delete"})
+async def test_a_document_with_a_damaged_page_holds_up_no_other(app: App) -> None:
+    (walrus, _) = await app.ingest(("walrus.txt", WALRUS), ("otter.txt", OTTER))
+    async with _database(app).write() as session:
+        page = (await session.exec(select(StoredPage).where(StoredPage.sha256 == walrus["sha256"]))).one()
+        page.payload = b"damaged"
+    accepted = await app.reindex(chunking=SMALL)
+    assert (await app.settle(accepted["operation_id"]))["state"] == "completed"
+    (warning,) = [event for event in await app.events(accepted["operation_id"]) if event["type"] == "warning"]
+    assert warning["data"]["name"] == "walrus.txt"
+    await _settle(app, "ingest")
+    (active,) = [index for index in await app.indexes() if index["state"] == "active"]
+    assert (active["id"], active["document_count"]) == (accepted["index_id"], 2)
+    assert {"walrus.txt", "otter.txt"} == set(await app.names_found("walruses otters kelp", mode="dense"))
+
+
+async def test_the_same_bytes_are_read_one_way_whatever_they_are_called(app: App) -> None:
+    rows = "\n".join(f"walrus,{number},ice" for number in range(400)).encode()
+    other = await app.new_collection("other")
+    (first,) = await app.ingest(("e.txt", rows))
+    (second,) = await app.ingest(("e.csv", rows), collection=other)
+    assert (second["media_type"], second["page_count"]) == (first["media_type"], first["page_count"])
+    assert (await app.settle((await app.reindex())["operation_id"]))["state"] == "completed"
+
+
+async def test_toggling_quickly_ends_with_everything_in_the_chosen_index(app: App) -> None:
+    await app.ingest(("walrus.txt", WALRUS))
+    await app.settle((await app.reindex(chunking=SMALL))["operation_id"])
+    first, second = [index["id"] for index in await app.indexes()]
+    await app.ingest(("otter.txt", OTTER))
+    app.embedder.turnstile.close()
+    path = "/api/v1/collections/default/indexes"
+    operations = [(await app.client.post(f"{path}/{key}/activate")).json() for key in (first, second, first)]
+    app.embedder.turnstile.open()
+    for answer in operations:
+        if answer["operation_id"] is not None:
+            assert (await app.settle(answer["operation_id"]))["state"] == "completed"
+            assert "retrying" not in [event["type"] for event in await app.events(answer["operation_id"])]
+    assert {index["id"]: index["state"] for index in await app.indexes()} == {first: "active", second: "retired"}
+    assert len(await app.vector_ids()) == 2
+
+
+async def test_a_cancelled_catch_up_is_begun_again_by_activating_again(app: App) -> None:
+    await app.ingest(("walrus.txt", WALRUS))
+    await app.settle((await app.reindex(chunking=SMALL))["operation_id"])
+    first, _ = [index["id"] for index in await app.indexes()]
+    await app.ingest(("otter.txt", OTTER))
+    app.embedder.turnstile.close()
+    path = f"/api/v1/collections/default/indexes/{first}/activate"
+    begun = (await app.client.post(path)).json()
+    await app.client.post(f"/api/v1/operations/{begun['operation_id']}/cancel")
+    app.embedder.turnstile.open()
+    again = (await app.client.post(path)).json()
+    assert again["missing_documents"] == 1
+    assert (await app.settle(again["operation_id"]))["state"] == "completed"
+    assert len(await app.vector_ids()) == 2
+
+
+async def test_a_document_in_both_indexes_is_found_once(app: App) -> None:
+    await app.ingest(("walrus.txt", WALRUS))
+    await app.settle((await app.reindex())["operation_id"])
+    first, _ = [index["id"] for index in await app.indexes()]
+    await app.ingest(("otter.txt", OTTER))
+    app.embedder.turnstile.close()
+    await app.client.post(f"/api/v1/collections/default/indexes/{first}/activate")
+    hits = (await app.search("walruses otters kelp ice", limit=50))["hits"]
+    assert sorted(hit["document"]["name"] for hit in hits) == ["otter.txt", "walrus.txt"]
+
+
+async def test_a_model_is_opened_once_however_it_is_spelled(app: App) -> None:
+    for wanted in ({"model": "fake-48"}, {"model": "fake-048"}):
+        await app.settle((await app.reindex(**wanted))["operation_id"])
+    assert [index["model"] for index in await app.indexes()] == ["bundled", "fake-48", "fake-48"]
+    refused = await app.client.post("/api/v1/collections/default/reindex", json={"model": "/" + "x" * 300})
+    assert refused.status_code == 400
+
+
+async def test_a_deletion_that_gave_up_is_tried_again(app: App) -> None:
+    (walrus,) = await app.ingest(("walrus.txt", WALRUS))
+    deletion = (await app.client.delete(f"/api/v1/documents/{walrus['id']}")).json()["operation_id"]
+    await app.settle(deletion)
+    async with _database(app).write() as session:
+        operation = await session.get_one(Operation, deletion)
+        operation.state, operation.finished_at = "dead", datetime(2026, 1, 1, tzinfo=UTC)
+    await app.container.housekeeper.round()
+    assert (await app.settle(deletion))["state"] == "completed"
+
+
+async def _settle(app: App, kind: str) -> None:
+    listed = await app.client.get("/api/v1/operations", params={"kind": kind})
     await asyncio.gather(*(app.settle(item["id"]) for item in listed.json()["items"]))

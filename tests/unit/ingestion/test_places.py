@@ -192,3 +192,16 @@ def test_every_document_gets_a_place_and_none_is_left_free_or_taken_twice(
         assert max(Counter(queue.order).values(), default=1) == 1
 
     asyncio.run(run())
+
+
+async def test_whoever_leaves_is_not_harmed_by_one_that_just_gave_up() -> None:
+    places = DocumentPlaces(1)
+    mine = await places.take(claim(), is_large=False)
+    waiting = asyncio.create_task(places.take(claim("other"), is_large=False))
+    await settle()
+    waiting.cancel()  # and before it runs again, the place becomes free
+    mine.leave()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert waiting.cancelled()
+    async with asyncio.timeout(1):
+        (await places.take(claim(), is_large=False)).leave()

@@ -35,7 +35,7 @@ from perplex_mono.ingestion.readers.wire import (
     RenderedMessage,
     frame,
 )
-from perplex_mono.library import media_types
+from perplex_mono.library import media_types, text_kinds
 
 # Verdicts reached by looking, after which the process is as good as new.
 HARMLESS_FAILURES: frozenset[FailureCode] = frozenset({"unsupported", "encrypted", "no_text", "too_many_pages"})
@@ -117,6 +117,8 @@ def _read(channel: Channel, command: ReadCommand, baseline_bytes: int) -> None:
     request = command.request
     _apply(request.limits, baseline_bytes)
     media_type = media_types.detect(request.path, request.name)
+    if {media_type, request.media_type} <= text_kinds.KINDS:
+        media_type = request.media_type  # the same text by another name was read so before, and shares its pages
     read = registry.load_reader(media_type)
     for item in read(msgspec.structs.replace(request, media_type=media_type)):
         _send_item(channel, item)
