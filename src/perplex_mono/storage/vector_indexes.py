@@ -4,10 +4,11 @@ import math
 
 from lancedb.index import FTS, BTree, IvfRq
 
+from perplex_mono.text_languages import NO_STEMMING
+
 TEXT_INDEX = "text_idx"
 DOCUMENT_INDEX = "document_id_idx"
 VECTOR_INDEX = "vector_idx"
-NO_STEMMING = "none"
 
 MIN_ROWS_FOR_VECTOR_INDEX = 10_000
 ROWS_PER_LIST = 8_192
