@@ -281,8 +281,16 @@ async def open_table(connection: AsyncConnection, name: str, folder: Path, keep_
 async def create_table(
     connection: AsyncConnection, name: str, folder: Path, keep_versions: timedelta, dimension: int, language: str
 ) -> VectorTable:
-    """Create a table with empty text and document indexes: rows outside an index are searched all the same."""
+    """Create a table with empty text and document indexes: rows outside an index are searched all the same.
+
+    When that fails nothing is left, so that it can be tried again.
+    """
     table = await connection.create_table(name, schema=table_schema(dimension))
-    await table.create_index("text", config=indexes.text_index(language), name=indexes.TEXT_INDEX)
-    await table.create_index("document_id", config=indexes.document_index(), name=indexes.DOCUMENT_INDEX)
+    try:
+        await table.create_index("text", config=indexes.text_index(language), name=indexes.TEXT_INDEX)
+        await table.create_index("document_id", config=indexes.document_index(), name=indexes.DOCUMENT_INDEX)
+    except BaseException:
+        table.close()  # type: ignore[no-untyped-call] # lancedb leaves it bare
+        await connection.drop_table(name)
+        raise
     return VectorTable(table, folder, dimension, keep_versions)
