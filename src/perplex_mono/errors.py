@@ -51,10 +51,10 @@ class Incomplete(PerplexError):
 
 
 class NotFound(PerplexError):
-    """There is no such object for this caller."""
+    """There is no such object for this caller; `rather` says what there is instead."""
 
-    def __init__(self, kind: str, key: str) -> None:
-        super().__init__(f"There is no {kind} '{key}'.")
+    def __init__(self, kind: str, key: str, rather: str = "") -> None:
+        super().__init__(f"There is no {kind} '{key}'; {rather}." if rather else f"There is no {kind} '{key}'.")
         self.kind = kind
         self.key = key
 

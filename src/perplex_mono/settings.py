@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, field
 
 from perplex_mono.errors import ConfigurationError
+from perplex_mono.text_languages import text_language
 
 ENVIRONMENT_PREFIX = "PERPLEX_"
 
@@ -197,7 +198,8 @@ def load_settings(config_file: Path | None = None, environment: Mapping[str, str
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"Setting has a value that cannot work: {_with_dotted_path(str(error))}") from error
     _require_consistent(settings)
-    return settings
+    search = msgspec.structs.replace(settings.search, language=text_language(settings.search.language))
+    return msgspec.structs.replace(settings, search=search)
 
 
 def _setting_type(section: str, key: str) -> Any:

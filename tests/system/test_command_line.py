@@ -186,6 +186,8 @@ def test_a_collection_is_indexed_anew_and_back(
     assert "reindex completed: 1 of 1 pages" in done.stdout
     old, new = commands.json("reindex", "-c", "anew", "--list")["items"]
     assert (old["state"], new["state"], new["chunking"]["max_tokens"]) == ("retired", "active", 16)
+    assert f"Active: {new['id']}" in done.stdout
+    assert f"-c anew --activate {old['id']}" in done.stdout
     assert new["chunk_count"] > old["chunk_count"]
     shown = commands.run("reindex", "-c", "anew", "--list").stdout
     assert "fixed 16/0" in shown

@@ -18,7 +18,11 @@ OPERATION_STATES = ("queued", "running", "paused", "completed", "failed", "dead"
 @click.option("--pause", metavar="ID", help="Hold it; finished pages are kept.")
 @click.option("--resume", metavar="ID", help="Let it go on.")
 @click.option("--cancel", metavar="ID", help="End it; documents that are not ready lose what was read of them.")
-@click.option("--retry", metavar="ID", help="Take up again what failed or was cancelled.")
+@click.option(
+    "--retry",
+    metavar="ID",
+    help="Take up again what failed or was cancelled; a cancelled reindex is begun anew instead.",
+)
 @click.option("--state", type=click.Choice(OPERATION_STATES), help="List only operations in this state.")
 @server_option
 @json_option

@@ -1,6 +1,8 @@
 """`perplex-mono reindex`: a collection indexed anew and followed to the switch; its indexes, and the way back."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 from rich.table import Table
@@ -21,13 +23,33 @@ async def reindex_collection(
     cut: Mapping[str, object],
     as_json: bool,
 ) -> int:
-    """Build the index and follow it; 0 when searches use it."""
+    """Build the index, follow it and say how to go back; 0 when searches use it."""
     given = {name: value for name, value in cut.items() if value is not None}
     wanted = Reindexing(model=model, chunking=msgspec.convert(given, Chunking) if given else None)
     async with open_backend(settings, server) as backend:
         (collection_id,) = await resolve_collections(backend, [collection])
+        before = [index.id for index in (await backend.indexes(collection_id)).items if index.state == "active"]
         accepted = await backend.reindex(collection_id, wanted)
-        return await follow_to_end(backend, accepted.operation_id, as_json=as_json)
+        code = await follow_to_end(backend, accepted.operation_id, as_json=as_json)
+        if not as_json:
+            for line in way_back(await backend.indexes(collection_id), accepted.index_id, before, collection, server):
+                results().print(line, soft_wrap=True)
+        return code
+
+
+def way_back(
+    found: IndexList, new_id: str, before: Sequence[str], collection: str, server: str | None
+) -> Iterator[str]:
+    """Which index is searched now, and the command for each of those before that is kept; nothing until it is."""
+    states = {index.id: index.state for index in found.items}
+    if states.get(new_id) != "active":
+        return
+    yield f"Active: {new_id}"
+    options = ["--server", server] if server is not None else []
+    for old_id in before:
+        if states.get(old_id) == "retired":
+            command = shlex.join(["perplex-mono", "reindex", "-c", collection, "--activate", old_id, *options])
+            yield f"`{command}` goes back, while the index before is kept (setting indexes.keep_retired_days)."
 
 
 async def list_indexes(settings: Settings, server: str | None, collection: str, *, as_json: bool) -> int:
@@ -38,7 +60,7 @@ async def list_indexes(settings: Settings, server: str | None, collection: str, 
     if as_json:
         write_json(found)
     else:
-        results().print(_table(found))
+        results().print(index_table(found))
     return 0
 
 
@@ -59,15 +81,25 @@ async def activate_index(
         return await follow_to_end(backend, activated.operation_id, as_json=False)
 
 
-def _table(found: IndexList) -> Table:
+def index_table(found: IndexList) -> Table:
+    """The indexes as people read them; times in UTC."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Index", no_wrap=True, min_width=36)
     for heading in ("State", "Model", "Cut"):
         table.add_column(heading)
     for heading in ("Documents", "Chunks"):
         table.add_column(heading, justify="right")
+    for heading in ("Created (UTC)", "Retired (UTC)"):
+        table.add_column(heading)
     for index in found.items:
         chunking = index.chunking
         cut = f"{chunking.strategy} {chunking.max_tokens}/{chunking.overlap_tokens}"
-        table.add_row(index.id, index.state, index.model, cut, str(index.document_count), str(index.chunk_count))
+        counts = str(index.document_count), str(index.chunk_count)
+        table.add_row(
+            index.id, index.state, index.model, cut, *counts, _minute(index.created_at), _minute(index.retired_at)
+        )
     return table
+
+
+def _minute(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M}" if time is not None else ""

@@ -42,7 +42,7 @@ class IndexChecks:
         self._vectors = vectors
 
     async def is_suspect(self) -> bool:
-        """Whether a look that reads no rows finds damage: something moved aside, cut short, or not there at all."""
+        """Whether a look that reads no rows finds damage: something moved aside, made anew, cut short, or not there."""
         if self._vectors.repairs or any(not table.ok for table in await self._vectors.health()):
             return True
         held = exists().where(col(IndexEntry.index_id) == col(SearchIndex.id))
@@ -59,7 +59,7 @@ class IndexChecks:
         return findings
 
     async def moved_aside(self) -> list[Finding]:
-        """What opening the tables had to move aside, as any start does after a power loss."""
+        """What opening the tables moved aside or made anew, as any start does after a power loss."""
         return [Finding("index", "opening it", text, partial(self._note, text)) for text in list(self._vectors.repairs)]
 
     async def unreferenced(self) -> list[Finding]:

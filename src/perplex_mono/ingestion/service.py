@@ -11,7 +11,7 @@ from perplex_mono.ingestion.schemas import (
     TextView,
     WordView,
 )
-from perplex_mono.library.models import Chunk
+from perplex_mono.library.models import Chunk, Document
 from perplex_mono.library.service import DocumentService
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
@@ -48,6 +48,7 @@ class ReadingService:
     async def page(self, document_id: str, owner_id: str, number: int) -> PageView:
         """One page with its words and their boxes. Raises `NotFound`."""
         document = await self._documents.get_row(document_id, owner_id)
+        _require_page(document, number)
         page = await self._pages.get(document.sha256, number)
         return PageView(
             document_id=document.id,
@@ -74,8 +75,7 @@ class ReadingService:
         document = await self._documents.get_row(document_id, owner_id)
         if not document.media_type.startswith(DRAWN_TYPES):
             raise Conflict(f"Pages of {document.media_type} have no image; only PDF and images have.")
-        if document.page_count is not None and not 1 <= number <= document.page_count:
-            raise NotFound("page", str(number))
+        _require_page(document, number)
         if not self._blobs.exists(document.sha256):
             raise DataCorrupt(f"The original of '{document.name}' is missing from the data directory.")
         boxes = await self._boxes(document.id, number, highlight) if highlight is not None else []
@@ -90,3 +90,9 @@ class ReadingService:
         if chunk is None:
             raise NotFound("chunk", chunk_id)
         return [(box[0], box[1], box[2], box[3]) for box in chunk.boxes] if chunk.page == page else []
+
+
+def _require_page(document: Document, number: int) -> None:
+    """Refuse a page beyond the last; while the document is being read, nobody knows which that is."""
+    if document.page_count is not None and not 1 <= number <= document.page_count:
+        raise NotFound("page", str(number), f"the document has {document.page_count}")

@@ -98,7 +98,10 @@ class OperationController(Controller):
         operations: NamedDependency[OperationService],
         owner_id: NamedDependency[str],
     ) -> OperationView:
-        """The operation, queued again with every failed and cancelled document of it."""
+        """The operation, queued again with every failed and cancelled document of it.
+
+        A cancelled reindexing cannot be taken up again, only begun anew: what it had built is gone.
+        """
         return await operations.act("retry", operation_id, owner_id)
 
 

@@ -129,4 +129,6 @@ def _require_allowed(action: Action, operation: Operation) -> None:
     if action in allowed:
         return
     now = f"allowed now: {', '.join(allowed)}" if allowed else "nothing is allowed now"
+    if operation.state == "cancelled" and operation.kind in GONE_WHEN_CANCELLED:
+        now = f"what it had built is gone: begin a new one with {operation.kind}"
     raise Conflict(f"This {operation.kind} operation is {operation.state} and cannot be {PAST[action]}; {now}.")

@@ -74,5 +74,5 @@ class ChangeHandover:
     async def _warn(self, session: AsyncSession, operation: Operation, skipped: Sequence[Skip]) -> None:
         told = skipped[: self._progress.warnings_left]
         self._progress.warnings_left -= len(told)
-        warnings = [{"name": printable(skip.path), "message": f"Skipped: {skip.reason}."} for skip in told]
+        warnings = [{"name": printable(skip.path), "message": f"Skipped: {skip.reason.rstrip('.')}."} for skip in told]
         await self._ledger.emit_all(session, operation, "warning", warnings)

@@ -2,12 +2,14 @@
 
 import math
 
+from lancedb import AsyncTable
 from lancedb.index import FTS, BTree, IvfRq
+
+from perplex_mono.text_languages import NO_STEMMING
 
 TEXT_INDEX = "text_idx"
 DOCUMENT_INDEX = "document_id_idx"
 VECTOR_INDEX = "vector_idx"
-NO_STEMMING = "none"
 
 MIN_ROWS_FOR_VECTOR_INDEX = 10_000
 ROWS_PER_LIST = 8_192
@@ -34,6 +36,16 @@ def document_index() -> BTree:
 def vector_index(rows: int) -> IvfRq:
     """One bit per dimension (RaBitQ, Gao and Long 2024) in few lists: small enough to scan whole."""
     return IvfRq(distance_type="cosine", num_partitions=_lists(rows))
+
+
+async def make_missing(table: AsyncTable, language: str) -> list[str]:
+    """Make the text index and the document index, over all rows, where they are not there; the names of those made."""
+    there = {index.name for index in await table.list_indices()}
+    if TEXT_INDEX not in there:
+        await table.create_index("text", config=text_index(language), name=TEXT_INDEX)
+    if DOCUMENT_INDEX not in there:
+        await table.create_index("document_id", config=document_index(), name=DOCUMENT_INDEX)
+    return [name for name in (TEXT_INDEX, DOCUMENT_INDEX) if name not in there]
 
 
 def probes(rows: int) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from lancedb import AsyncTable
 
 from perplex_mono.storage import vector_indexes as indexes
+from perplex_mono.text_languages import NO_STEMMING
 
 
 def oldest_deletion_seconds(table_folder: Path) -> float | None:
@@ -21,6 +22,6 @@ async def rewrite_rows(table: AsyncTable) -> None:
     """
     found = {index.name: index for index in await table.list_indices()}
     details = found[indexes.TEXT_INDEX].index_details or {}
-    language = str(details.get("language", "English")) if details.get("stem") else indexes.NO_STEMMING
+    language = str(details.get("language", "English")) if details.get("stem") else NO_STEMMING
     await table.update(updates_sql={"document_id": "document_id"})
     await table.create_index("text", config=indexes.text_index(language), name=indexes.TEXT_INDEX, replace=True)

@@ -152,10 +152,17 @@ class VectorTable:
         """Forget old versions; if deleted rows still lie between others after that, write all rows anew."""
         await self._write(self._purge_deleted)
 
-    async def refresh_indexes(self) -> None:
-        """Learn which indexes exist, after opening."""
+    async def complete_indexes(self, language: str) -> list[str]:
+        """After opening: learn how far the vector index reaches, make the others if missing; the names of those made.
+
+        A table whose making was interrupted lacks them, and without its text index no word is ever found.
+        """
         statistics = await self._table.index_stats(indexes.VECTOR_INDEX)
         self._vector_index_rows = statistics.num_indexed_rows if statistics else None
+        made = await indexes.make_missing(self._table, language)
+        if made:
+            await asyncio.to_thread(self._folder.sync)
+        return made
 
     async def close(self) -> None:
         """Let running writes end, then drop the handle."""
@@ -273,16 +280,21 @@ async def open_table(connection: AsyncConnection, name: str, folder: Path, keep_
     """Open an existing table; raises what Lance raises when it cannot."""
     table = await connection.open_table(name)
     dimension = (await table.schema()).field("vector").type.list_size
-    opened = VectorTable(table, folder, dimension, keep_versions)
-    await opened.refresh_indexes()
-    return opened
+    return VectorTable(table, folder, dimension, keep_versions)
 
 
 async def create_table(
     connection: AsyncConnection, name: str, folder: Path, keep_versions: timedelta, dimension: int, language: str
 ) -> VectorTable:
-    """Create a table with empty text and document indexes: rows outside an index are searched all the same."""
+    """Create a table with empty text and document indexes: rows outside an index are searched all the same.
+
+    When that fails nothing is left, so that it can be tried again.
+    """
     table = await connection.create_table(name, schema=table_schema(dimension))
-    await table.create_index("text", config=indexes.text_index(language), name=indexes.TEXT_INDEX)
-    await table.create_index("document_id", config=indexes.document_index(), name=indexes.DOCUMENT_INDEX)
+    try:
+        await indexes.make_missing(table, language)
+    except BaseException:
+        table.close()  # type: ignore[no-untyped-call] # lancedb leaves it bare
+        await connection.drop_table(name)
+        raise
     return VectorTable(table, folder, dimension, keep_versions)

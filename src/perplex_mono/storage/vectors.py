@@ -55,7 +55,7 @@ QUARANTINE = "quarantine"
 class VectorStore:
     """All vector tables of one data directory. Safe for concurrent use from one event loop; one process per directory.
 
-    `repairs` says what opening had to move aside; a table named there may lack its last commits and wants `verify`.
+    `repairs` says what opening moved aside or made anew; a table named there may lack its last commits: `verify` it.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class VectorStore:
     async def open(cls, directory: Path, *, fts_language: str = "English", keep_versions_seconds: float = 60.0) -> Self:
         """Open every table, mending what a power loss left; a table that stays broken is reported, not raised.
 
-        `fts_language` stems the full-text index of tables created from now on ("none": words as they are).
+        `fts_language` stems the full-text indexes made from now on ("none": words as they are).
         Versions older than `keep_versions_seconds` go with the next maintenance, unless a scan is reading.
         """
         module = await asyncio.to_thread(importlib.import_module, "perplex_mono.storage.vector_table")
@@ -205,7 +205,10 @@ class VectorStore:
             self.repairs += [
                 f"Table {name}: moved the broken manifest {manifest} to {QUARANTINE}" for manifest in moved
             ]
-            self._tables[name] = await self._module.open_table(self._connection, name, folder, self._keep_versions)
+            table = await self._module.open_table(self._connection, name, folder, self._keep_versions)
+            made = await table.complete_indexes(self._language)
+            self.repairs += [f"Table {name}: made the missing index {index} over its rows" for index in made]
+            self._tables[name] = table
         except (RuntimeError, OSError, ValueError, KeyError) as error:
             self._broken[name] = str(error).partition("\n")[0][:300]
             logger.error("vectors.table_broken", table=name, reason=self._broken[name])

@@ -24,6 +24,7 @@ from perplex_mono.errors import (
     Unavailable,
 )
 from perplex_mono.telemetry.traces import current_trace_id
+from perplex_mono.web.allowed_values import allowed_values
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -102,7 +103,7 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Prob
     elif isinstance(error, HTTPException) and error.status_code < 500:
         slug = _STATUS_SLUGS.get(error.status_code, "invalid-input")
         headers.update(error.headers or {})
-        body = problem(error.status_code, slug, _title(slug), error.detail, path, _field_errors(error))
+        body = problem(error.status_code, slug, _title(slug), error.detail, path, _field_errors(request, error))
     elif _is_recursion(error):
         body = problem(400, "invalid-input", _title("invalid-input"), "The JSON is nested too deeply.", path)
     else:
@@ -130,11 +131,21 @@ def _is_recursion(error: BaseException | None) -> bool:
     return False
 
 
-def _field_errors(error: HTTPException) -> list[dict[str, str]]:
-    """Which fields were wrong, as Litestar found them."""
+def _field_errors(request: Request[Any, Any, Any], error: HTTPException) -> list[dict[str, str]]:
+    """Which fields were wrong, as Litestar found them, with the allowed values where there are only some."""
     extra = error.extra if isinstance(error.extra, list) else []
     return [
-        {"field": str(item.get("key", "")), "message": str(item.get("message", ""))}
+        {"field": str(item.get("key", "")), "message": _field_message(request, item)}
         for item in extra
         if isinstance(item, dict)
     ]
+
+
+def _field_message(request: Request[Any, Any, Any], item: dict[str, Any]) -> str:
+    message, field = str(item.get("message", "")), str(item.get("key", ""))
+    if not message.startswith("Invalid enum value"):
+        return message
+    path = ["data", *field.split(".")] if item.get("source") == "body" else [field]
+    annotation = request.route_handler.signature_model.__annotations__.get(path[0])
+    allowed = allowed_values(annotation, path[1:])
+    return f"{message}; allowed: {', '.join(allowed)}" if allowed else message

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import lancedb
 import pytest
 
 from perplex_mono.doctor.schemas import Report
@@ -76,6 +77,19 @@ async def test_a_sound_library_is_found_sound(tmp_path: Path) -> None:
     report = await examine(await fill(tmp_path))
     assert report == Report(True, report.checks, [])
     assert len(report.checks) >= 9
+
+
+async def test_a_lost_text_index_is_told_and_made_again(tmp_path: Path) -> None:
+    settings = await fill(tmp_path)
+    connection = await lancedb.connect_async(settings.data_directory / "vectors")
+    for name in (await connection.list_tables()).tables:
+        await (await connection.open_table(name)).drop_index("text_idx")
+
+    [finding] = (await examine(settings)).findings
+    assert "missing index text_idx" in finding.problem
+    assert (await examine(settings)).healthy
+    async with open_app(tmp_path) as app:
+        await require_all_found(app)
 
 
 @pytest.mark.parametrize("harm", [lose_index, empty_data_files, truncate_manifests])

@@ -180,6 +180,7 @@ async def test_a_cancelled_reindexing_leaves_nothing_behind(app: App) -> None:
     assert [index["id"] for index in await app.indexes()] == [before["id"]]
     retried = await app.client.post(f"/api/v1/operations/{accepted['operation_id']}/retry")
     assert retried.status_code == 409
+    assert retried.json()["detail"].endswith("begin a new one with reindex.")
     await _settle(app, "delete")
     assert await _count(_database(app), SearchIndex) == 1
     assert await _count(_database(app), Chunk, index_id=accepted["index_id"]) == 0

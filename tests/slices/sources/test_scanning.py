@@ -88,16 +88,20 @@ async def test_what_cannot_be_read_is_skipped_with_the_reason(tmp_path: Path) ->
 async def test_skips_are_told_as_warnings_once(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
         papers.write("empty.txt", "")
+        (papers.folder / "program.exe").write_bytes(b"MZ" + bytes(100))
         await papers.add()
         told = []
         for _ in range(2):
             scan_id = await papers.start_scan()
             await papers.app.settle(scan_id)
             told += [event["data"] for event in await papers.app.events(scan_id) if event["type"] == "warning"]
-        assert told == [{"name": "empty.txt", "message": "Skipped: the file is empty."}]
+        assert told == [
+            {"name": "empty.txt", "message": "Skipped: the file is empty."},
+            {"name": "program.exe", "message": "Skipped: This is a program, not a document. Programs are never read."},
+        ]
         papers.write("empty.txt", note("walrus"))
         await papers.scan()
-        assert await papers.skipped() == {}
+        assert set(await papers.skipped()) == {"program.exe"}
         assert await papers.names() == {"empty.txt"}
 
 

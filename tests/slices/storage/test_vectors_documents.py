@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lancedb.index import FTS
 
 from perplex_mono.errors import Conflict, InvalidInput, NotFound
+from perplex_mono.storage import vector_indexes
 from perplex_mono.storage.vectors import ChunkBatch, DocumentRows, VectorStore
 
 DIMENSION = 16
@@ -211,6 +213,23 @@ async def test_tables_are_made_once_and_dropped_for_good(store: VectorStore, tmp
     assert not (tmp_path / "vectors" / "t.lance").exists()
     with pytest.raises(NotFound):
         await store.search_text("t", "one", 1)
+
+
+@pytest.mark.parametrize("index", ["text_index", "document_index"])
+async def test_a_table_whose_indexes_fail_is_not_left_behind(
+    store: VectorStore, tmp_path: Path, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(vector_indexes, index, lambda *_: FTS(language="Klingon"))
+        for _ in range(2):
+            with pytest.raises(ValueError, match="Klingon"):
+                await store.create_table("half", DIMENSION)
+    assert store.table_names() == ["t"]
+    assert not (tmp_path / "vectors" / "half.lance").exists()
+
+    await store.create_table("half", DIMENSION)
+    await store.commit_documents("half", [document("a", ["She was running"])])
+    assert [hit.document_id for hit in await store.search_text("half", "run", 5)] == ["a"]
 
 
 async def test_old_versions_do_not_pile_up(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lancedb
 import numpy as np
 import pytest
 
@@ -97,6 +98,28 @@ async def test_a_table_beyond_opening_is_reported_and_can_be_made_anew(tmp_path:
     await store.commit_documents("bad", [document("again")])
     assert set((await store.verify("bad")).ids_by_document) == {"again"}
     await store.close()
+
+
+@pytest.mark.parametrize("lost", [["text_idx"], ["document_id_idx"], ["text_idx", "document_id_idx"]])
+async def test_an_index_that_a_table_lacks_is_made_over_its_rows(tmp_path: Path, lost: list[str]) -> None:
+    await filled(tmp_path, "t", "whole")
+    connection = await lancedb.connect_async(tmp_path)
+    table = await connection.open_table("t")
+    for name in lost:
+        await table.drop_index(name)
+
+    store = await VectorStore.open(tmp_path)
+
+    assert len(store.repairs) == len(lost)
+    assert all("Table t" in repair and name in repair for name, repair in zip(lost, store.repairs, strict=True))
+    assert {hit.document_id for hit in await store.search_text("t", "word", 5)} == {"first", "last"}
+    assert {hit.document_id for hit in await store.search_text("t", "words", 5, ["last"])} == {"last"}
+    await store.close()
+    mended = await connection.open_table("t")
+    assert {index.name for index in await mended.list_indices()} == {"text_idx", "document_id_idx"}
+    again = await VectorStore.open(tmp_path)
+    assert again.repairs == []
+    await again.close()
 
 
 async def test_an_empty_data_file_passes_counting_but_not_health_or_verify(tmp_path: Path) -> None:

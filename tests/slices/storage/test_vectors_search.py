@@ -9,6 +9,7 @@ import pytest
 from perplex_mono.errors import InvalidInput
 from perplex_mono.storage import vector_indexes
 from perplex_mono.storage.vectors import ChunkBatch, DocumentRows, VectorStore
+from perplex_mono.text_languages import NO_STEMMING, STEMMED_LANGUAGES
 
 DIMENSION = 8
 
@@ -54,6 +55,25 @@ async def test_language_none_finds_words_as_they_are(tmp_path: Path) -> None:
     assert await store.search_text("t", "run", 5) == []
     assert [hit.id for hit in await store.search_text("t", "Running", 5)] == ["a/0"]
     await store.close()
+
+
+@pytest.mark.parametrize("language", [*STEMMED_LANGUAGES, NO_STEMMING])
+async def test_every_language_of_the_settings_makes_an_index(tmp_path: Path, language: str) -> None:
+    store = await VectorStore.open(tmp_path, fts_language=language)
+    await store.create_table("t", DIMENSION)
+    await store.commit_documents("t", [document("a", "zebra 42")])
+    assert (await store.maintain("t")).optimized
+    assert [hit.id for hit in await store.search_text("t", "zebra", 5)] == ["a/0"]
+    await store.close()
+
+
+async def test_languages_outside_the_settings_are_refused_by_the_store_itself(tmp_path: Path) -> None:
+    """When this fails, the store has learned a language: add it to `STEMMED_LANGUAGES`."""
+    for language in ("Klingon", "Chinese", "Czech", "Estonian", "Hebrew", "Hindi", "Polish", "Ukrainian"):
+        store = await VectorStore.open(tmp_path / language, fts_language=language)
+        with pytest.raises(ValueError, match=language):
+            await store.create_table("t", DIMENSION)
+        await store.close()
 
 
 async def test_text_scores_fall_and_rarer_words_weigh_more(store: VectorStore) -> None:

@@ -10,7 +10,10 @@ from perplex_mono.answers.schemas import Answer, Citation
 from perplex_mono.cli.ask import show_answer
 from perplex_mono.cli.operations import event_line, show_operations, summary
 from perplex_mono.cli.progress_bar import ProgressBar, describe, duration, figures, shorten
+from perplex_mono.cli.reindex import index_table, way_back
 from perplex_mono.cli.search import show_results
+from perplex_mono.library.models import IndexState
+from perplex_mono.library.schemas import ChunkingView, IndexList, IndexView
 from perplex_mono.operations.schemas import Envelope, ErrorView, OperationPage, OperationView
 from perplex_mono.search.schemas import Highlight, Hit, HitDocument, Ranks, Scores, SearchResponse
 
@@ -205,3 +208,31 @@ def test_long_names_are_cut_in_the_middle() -> None:
     assert shorten("a" * 50 + ".pdf", 20) == "a" * 13 + "…" + "aa.pdf"
     assert describe("progress", {"current": {"document": "x.pdf", "page": 2}}) == "x.pdf, page 2"
     assert describe("page_done", {}) == ""
+
+
+def index(index_id: str, state: IndexState, retired_at: datetime | None = None) -> IndexView:
+    cut = ChunkingView("fixed", 16, 0)
+    return IndexView(index_id, "k", state, "bundled", "m", 384, cut, 1, 9, "op", NOW, retired_at)
+
+
+def test_indexes_show_when_they_were_made_and_retired() -> None:
+    out = console(width=160)
+    out.print(index_table(IndexList([index("old", "retired", NOW.replace(day=5)), index("new", "active")])))
+    _, old, new = printed(out).splitlines()
+    assert "2024-01-02 03:04" in old
+    assert "2024-01-05 03:04" in old
+    assert "2024-01-02 03:04" in new
+    assert "2024-01-05" not in new
+
+
+def test_a_finished_reindex_says_how_to_go_back() -> None:
+    found = IndexList([index("old", "retired", NOW), index("new", "active")])
+    active, back = way_back(found, "new", ["old"], "Board minutes", "http://box:8080")
+    assert active == "Active: new"
+    assert "`perplex-mono reindex -c 'Board minutes' --activate old --server http://box:8080` goes back" in back
+    assert "indexes.keep_retired_days" in back
+
+
+def test_no_way_back_is_named_that_is_not_there() -> None:
+    assert list(way_back(IndexList([index("new", "active")]), "new", ["old"], "default", None)) == ["Active: new"]
+    assert list(way_back(IndexList([index("old", "active")]), "new", ["old"], "default", None)) == []

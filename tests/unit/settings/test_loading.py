@@ -6,6 +6,7 @@ import pytest
 
 from perplex_mono.errors import ConfigurationError
 from perplex_mono.settings import Settings, load_settings, setting_names
+from perplex_mono.text_languages import NO_STEMMING, STEMMED_LANGUAGES
 
 
 def write(path: Path, text: str) -> Path:
@@ -127,3 +128,19 @@ def test_names_are_listed_once_each() -> None:
     names = setting_names()
     assert len(names) == len(set(names)) > 60
     assert names[0] == "server.host"
+
+
+@pytest.mark.parametrize(
+    ("given", "known"), [("german", "German"), ("ENGLISH", "English"), (" none ", "none"), ("None", "none")]
+)
+def test_a_language_is_known_in_any_case(tmp_path: Path, given: str, known: str) -> None:
+    assert load_settings(write(tmp_path, f'[search]\nlanguage = "{given}"\n'), {}).search.language == known
+
+
+def test_an_unknown_language_names_the_nearest_or_all() -> None:
+    nearest = refusal(PERPLEX_SEARCH__LANGUAGE="Germann")
+    assert "'Germann'" in nearest
+    assert "'German'" in nearest
+    assert "Danish" not in nearest
+    everything = refusal(PERPLEX_SEARCH__LANGUAGE="Klingon")
+    assert all(language in everything for language in (*STEMMED_LANGUAGES, NO_STEMMING))
