@@ -54,15 +54,22 @@ class Walk:
     wanted: FileFilter
     is_recursive: bool
     avoid: dict[str, str] = field(default_factory=dict)
+    _devices: dict[int, str] = field(default_factory=dict, init=False)  # each with the first place that lay on it
 
     def run(self) -> Iterator[Found]:
         """Everything wanted, ordered by path. Raises `Unavailable` when the folder itself cannot be read."""
         try:
             entries = _entries(self.root)
-            visited = {**self.avoid, identity_of(Path(self.root).stat()): "it contains itself"}
+            status = Path(self.root).stat()
         except OSError as error:
             raise Unavailable(f"The folder '{printable(self.root)}'", error.strerror or str(error)) from error
+        self._devices[status.st_dev] = self.root
+        visited = {**self.avoid, identity_of(status): "it contains itself"}
         yield from self._folder("", entries, visited, 0)
+
+    def devices_there(self) -> set[int]:
+        """The file systems on which the walk met anything, without those that have gone away since."""
+        return {device for device, place in self._devices.items() if _device_of(place) == device}
 
     def _folder(
         self, prefix: str, entries: list[os.DirEntry[str]], visited: dict[str, str], depth: int
@@ -117,6 +124,7 @@ class Walk:
         return self._judge(name, place, Path(place).lstat())
 
     def _judge(self, name: str, place: str, status: os.stat_result) -> "Found | _Folder | None":
+        self._devices.setdefault(status.st_dev, place)
         if stat.S_ISDIR(status.st_mode):
             if not self.is_recursive or not self.wanted.wants_folder(name):
                 return None
@@ -165,6 +173,13 @@ def _is_listed_as_folder(entry: os.DirEntry[str]) -> bool | None:
 def identity_of(status: os.stat_result) -> str:
     """Device and inode: the same as long as a file stays on its file system, whatever it is called."""
     return f"{status.st_dev}:{status.st_ino}"
+
+
+def _device_of(place: str) -> int | None:
+    try:
+        return Path(place).lstat().st_dev
+    except OSError:
+        return None
 
 
 def is_inside(place: str, folder: str) -> bool:

@@ -2,14 +2,19 @@
 
 import errno
 import os
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
 from perplex_mono.sources import walking
-from tests.slices.sources.following import following
+from perplex_mono.sources.models import SourceFile
+from tests.slices.sources.following import FollowedFolder, following
 
 
 def note(word: str) -> str:
@@ -124,3 +129,110 @@ async def test_what_lies_behind_a_link_that_cannot_be_followed_for_now_stays(
         assert await papers.names() == {"a.txt", "also.txt"}
         await papers.scan()
         assert await papers.skipped() == {}
+
+
+async def pretend_another_device(papers: FollowedFolder, prefix: bytes) -> None:
+    """What lies below lay on a file system that is nowhere to be seen now."""
+    async with papers.app.container.operations._database.write() as session:
+        rows = (await session.exec(select(SourceFile))).all()
+        for row in (row for row in rows if row.path.startswith(prefix)):
+            device, _, inode = row.identity.partition(":")
+            row.identity = f"{int(device) + 1_000_000}:{inode}"
+
+
+async def warnings_of_a_scan(papers: FollowedFolder) -> list[tuple[str, str]]:
+    scan_id = await papers.start_scan()
+    assert (await papers.app.settle(scan_id))["state"] == "completed"
+    await papers.settle_all()
+    events = await papers.app.events(scan_id)
+    return [(event["data"]["name"], event["data"]["message"]) for event in events if event["type"] == "warning"]
+
+
+async def test_files_of_a_file_system_that_is_not_mounted_stay(tmp_path: Path) -> None:
+    async with following(tmp_path) as papers:
+        for name in ("nas/a.txt", "nas/deep/b.txt", "gone.txt", "top.txt"):
+            papers.write(name, note(name))
+        await papers.add()
+        await papers.scan()
+        await pretend_another_device(papers, b"nas/")
+        shutil.rmtree(papers.folder / "nas")
+        (papers.folder / "nas").mkdir()
+        (papers.folder / "gone.txt").unlink()
+        for _ in range(2):
+            ((name, message),) = await warnings_of_a_scan(papers)
+            assert name == "nas/a.txt"
+            assert message.startswith("2 files")
+            assert "not mounted" in message
+            assert await papers.names() == {"a.txt", "b.txt", "top.txt"}
+        await papers.app.settle((await papers.app.client.delete(papers.url)).json()["operation_id"])
+        assert await papers.names() == set()
+
+
+async def test_files_that_moved_here_from_a_file_system_that_is_gone_are_renamed(tmp_path: Path) -> None:
+    async with following(tmp_path) as papers:
+        papers.write("nas/a.txt", note("walrus"))
+        await papers.add()
+        await papers.scan()
+        (before,) = (await papers.documents()).values()
+        await pretend_another_device(papers, b"nas/")
+        papers.write("here/b.txt", note("walrus"))
+        shutil.rmtree(papers.folder / "nas")
+        assert await warnings_of_a_scan(papers) == []
+        (after,) = (await papers.documents()).values()
+        assert (after["id"], after["name"]) == (before["id"], "b.txt")
+
+
+@contextmanager
+def mounted(folder: Path) -> Iterator[Callable[[], None]]:
+    """A file system of its own at this folder; yields what unmounts it."""
+    folder.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "none", str(folder)], capture_output=True, check=False).returncode:
+        pytest.skip("nothing may be mounted here")
+    is_mounted = True
+
+    def unmount() -> None:
+        nonlocal is_mounted
+        if is_mounted:
+            subprocess.run(["umount", str(folder)], check=True)
+            is_mounted = False
+
+    try:
+        yield unmount
+    finally:
+        unmount()
+
+
+async def test_a_file_system_that_is_unmounted_keeps_its_documents_and_loses_what_was_deleted(tmp_path: Path) -> None:
+    with mounted(tmp_path / "root" / "papers" / "nas") as unmount:
+        async with following(tmp_path) as papers:
+            for name in ("nas/a.txt", "nas/b.txt", "top.txt"):
+                papers.write(name, note(name))
+            await papers.add()
+            await papers.scan()
+            (papers.folder / "nas" / "b.txt").unlink()
+            assert (await papers.scan())["removed"] == 1
+            unmount()
+            assert (await papers.scan())["removed"] == 0
+            assert await papers.names() == {"a.txt", "top.txt"}
+
+
+async def test_a_file_system_that_goes_away_during_the_scan_keeps_its_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nas = tmp_path / "root" / "papers" / "nas"
+    with mounted(nas) as unmount:
+        async with following(tmp_path) as papers:
+            papers.write("nas/a.txt", note("walrus"))
+            papers.write("top.txt", note("seal"))
+            await papers.add()
+            await papers.scan()
+            entries = walking._entries
+
+            def unmount_first(folder: str) -> list[os.DirEntry[str]]:
+                if folder == str(nas):
+                    unmount()
+                return entries(folder)
+
+            monkeypatch.setattr(walking, "_entries", unmount_first)
+            assert (await papers.scan())["removed"] == 0
+            assert await papers.names() == {"a.txt", "top.txt"}
