@@ -5,7 +5,6 @@ from the beginning of the walk.
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -34,7 +33,7 @@ BATCH_REMOVALS = 500
 
 
 class ScanHandler:
-    """Runs `scan` operations, one at a time for each source."""
+    """Runs `scan` operations; `operations.turns` never lets two of one source run side by side."""
 
     def __init__(
         self,
@@ -56,27 +55,25 @@ class ScanHandler:
         self._receiver = FileReceiver(blobs, max_bytes=max_file_bytes)
         self._max_name_chars = max_name_chars
         self._room = max(1, queue_documents // 2)
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def run(self, claim: Claim) -> None:
         """Scan until the whole folder was seen and what is gone is removed."""
-        async with self._turns[claim.params["source_id"]]:
-            source = await self._source(claim)
-            if source is None:
-                await self._ledger.complete(claim, summary={"reason": "the source was deleted"})
-                return
-            progress = ScanProgress(self._ledger, claim, self._metrics)
-            recording = asyncio.create_task(progress.run())
-            try:
-                await self._scan(claim, source, progress)
-            except (Unavailable, NotFound) as error:
-                await self._ledger.fail(claim, error, permanent=True)
-                return
-            finally:
-                recording.cancel()
-            progress.current = ""
-            await progress.flush()
-            await self._ledger.complete(claim, summary=progress.counts.as_data())
+        source = await self._source(claim)
+        if source is None:
+            await self._ledger.complete(claim, summary={"reason": "the source was deleted"})
+            return
+        progress = ScanProgress(self._ledger, claim, self._metrics)
+        recording = asyncio.create_task(progress.run())
+        try:
+            await self._scan(claim, source, progress)
+        except (Unavailable, NotFound) as error:
+            await self._ledger.fail(claim, error, permanent=True)
+            return
+        finally:
+            recording.cancel()
+        progress.current = ""
+        await progress.flush()
+        await self._ledger.complete(claim, summary=progress.counts.as_data())
 
     async def _source(self, claim: Claim) -> Source | None:
         async with self._database.read() as session:
