@@ -5,7 +5,6 @@ from the beginning of the walk.
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -18,10 +17,11 @@ from perplex_mono.sources.comparing import FolderScan
 from perplex_mono.sources.folders import AllowedFolders
 from perplex_mono.sources.globs import FileFilter
 from perplex_mono.sources.models import Source
+from perplex_mono.sources.mounts import refuse_emptied, spare_out_of_sight
 from perplex_mono.sources.progress import ScanProgress
 from perplex_mono.sources.receiving import FileReceiver
 from perplex_mono.sources.recording import ScanRecorder
-from perplex_mono.sources.repository import SourcedDocumentRepository, SourceFileRepository
+from perplex_mono.sources.repository import SourcedDocumentRepository
 from perplex_mono.sources.walking import Found, Walk
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
@@ -30,14 +30,10 @@ from perplex_mono.telemetry.metrics import Metrics
 
 BATCH_ENTRIES = 512
 BATCH_REMOVALS = 500
-EMPTIED = (
-    "The folder is empty and lies on another file system than before: it seems that it is not mounted. Nothing was"
-    " removed. If it is meant to be empty, delete the source."
-)
 
 
 class ScanHandler:
-    """Runs `scan` operations, one at a time for each source."""
+    """Runs `scan` operations; `operations.turns` never lets two of one source run side by side."""
 
     def __init__(
         self,
@@ -59,27 +55,25 @@ class ScanHandler:
         self._receiver = FileReceiver(blobs, max_bytes=max_file_bytes)
         self._max_name_chars = max_name_chars
         self._room = max(1, queue_documents // 2)
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def run(self, claim: Claim) -> None:
         """Scan until the whole folder was seen and what is gone is removed."""
-        async with self._turns[claim.params["source_id"]]:
-            source = await self._source(claim)
-            if source is None:
-                await self._ledger.complete(claim, summary={"reason": "the source was deleted"})
-                return
-            progress = ScanProgress(self._ledger, claim, self._metrics)
-            recording = asyncio.create_task(progress.run())
-            try:
-                await self._scan(claim, source, progress)
-            except (Unavailable, NotFound) as error:
-                await self._ledger.fail(claim, error, permanent=True)
-                return
-            finally:
-                recording.cancel()
-            progress.current = ""
-            await progress.flush()
-            await self._ledger.complete(claim, summary=progress.counts.as_data())
+        source = await self._source(claim)
+        if source is None:
+            await self._ledger.complete(claim, summary={"reason": "the source was deleted"})
+            return
+        progress = ScanProgress(self._ledger, claim, self._metrics)
+        recording = asyncio.create_task(progress.run())
+        try:
+            await self._scan(claim, source, progress)
+        except (Unavailable, NotFound) as error:
+            await self._ledger.fail(claim, error, permanent=True)
+            return
+        finally:
+            recording.cancel()
+        progress.current = ""
+        await progress.flush()
+        await self._ledger.complete(claim, summary=progress.counts.as_data())
 
     async def _source(self, claim: Claim) -> Source | None:
         async with self._database.read() as session:
@@ -97,18 +91,17 @@ class ScanHandler:
             FileFilter(source.include, source.exclude),
             source.recursive,
             avoid=await asyncio.to_thread(self._folders.forbidden),
-        ).run()
-        while batch := await asyncio.to_thread(_take, walk, BATCH_ENTRIES):
+        )
+        found = walk.run()
+        while batch := await asyncio.to_thread(_take, found, BATCH_ENTRIES):
             await scan.take(batch)
         if await asyncio.to_thread(_status, source.path) != place:
             raise Unavailable(f"The folder '{source.path}'", "it went away while it was scanned; nothing was removed")
         device = place[0] if place is not None else None
-        if not progress.counts.seen and source.device not in (None, device):
-            async with self._database.read() as session:
-                files, _ = await SourceFileRepository(session, source.id).count()
-            if files:
-                raise Unavailable(f"The folder '{source.path}'", EMPTIED)
+        if not progress.counts.seen:
+            await refuse_emptied(self._database, source, device)
         await scan.mark_rest_missing()
+        await spare_out_of_sight(self._ledger, claim, source.id, await asyncio.to_thread(walk.devices_there))
         while await recorder.remove_missing(BATCH_REMOVALS):
             pass
         await self._remove_orphans(claim, source)
@@ -131,8 +124,8 @@ class ScanHandler:
                 return
 
 
-def _take(walk: Iterator[Found], count: int) -> list[Found]:
-    return list(islice(walk, count))
+def _take(found: Iterator[Found], count: int) -> list[Found]:
+    return list(islice(found, count))
 
 
 def _status(folder: str) -> tuple[int, int] | None:

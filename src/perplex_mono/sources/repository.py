@@ -3,7 +3,7 @@
 from collections.abc import Collection as Items
 from collections.abc import Sequence
 
-from sqlalchemy import delete, exists, update
+from sqlalchemy import ColumnElement, Integer, and_, cast, delete, exists, update
 from sqlalchemy.orm import aliased
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -144,6 +144,27 @@ class SourceFileRepository:
         """Some of the files that are not there any more."""
         query = select(SourceFile).where(SourceFile.source_id == self._source_id, col(SourceFile.is_missing).is_(True))
         return (await self._session.exec(query.limit(limit))).all()
+
+    async def count_missing_elsewhere(self, devices: Items[int]) -> tuple[int, bytes | None]:
+        """How many missing files lay on other devices than these, and the first one's path."""
+        query = select(func.count(), func.min(SourceFile.path)).where(self._is_missing_elsewhere(devices))
+        count, first = (await self._session.exec(query)).one()
+        return count, first
+
+    async def keep_missing_elsewhere(self, devices: Items[int]) -> None:
+        """The missing files that lay on other devices than these are not said to be missing any more."""
+        kept = update(SourceFile).where(self._is_missing_elsewhere(devices)).values(is_missing=False)
+        await self._session.exec(kept)
+
+    def _is_missing_elsewhere(self, devices: Items[int]) -> ColumnElement[bool]:
+        identity = col(SourceFile.identity)
+        device = cast(func.substr(identity, 1, func.instr(identity, ":") - 1), Integer)
+        return and_(
+            col(SourceFile.source_id) == self._source_id,
+            col(SourceFile.is_missing).is_(True),
+            identity != "",
+            device.not_in(devices),
+        )
 
 
 class SourcedDocumentRepository:

@@ -458,13 +458,36 @@ async def test_one_scan_waits_and_serves_everyone_who_asks(tmp_path: Path) -> No
         papers.app.embedder.turnstile.close()
         first = await papers.start_scan()
         await papers.app.embedder.turnstile.reached.wait()
-        others = [await papers.start_scan() for _ in range(1)]
-        await papers.app.next_event(others[0], "started")
         later = [await papers.start_scan() for _ in range(3)]
-        assert len({first, *others, *later}) == 3
+        assert len({first, *later}) == 2
         papers.app.embedder.turnstile.open()
         await papers.settle_all()
         assert await papers.names() == {f"{word}.txt" for word in WORDS}
+        ended, began = (await papers.app.events(first))[-1], (await papers.app.events(later[0]))[1]
+        assert (ended["type"], began["type"]) == ("completed", "started")
+        assert ended["seq"] < began["seq"], "two scans of one source never run side by side"
+
+
+async def test_a_second_scan_of_a_source_keeps_no_other_source_waiting(tmp_path: Path) -> None:
+    async with following(tmp_path, limits={"queue_documents": 2}) as papers:
+        for word in WORDS:
+            papers.write(f"{word}.txt", note(word))
+        await papers.add()
+        papers.app.embedder.turnstile.close()
+        first = await papers.start_scan()
+        await papers.app.embedder.turnstile.reached.wait()
+        second = await papers.start_scan()
+        letters = FollowedFolder(papers.app, papers.folder.with_name("letters"))
+        letters.write("a.txt", note("letter"))
+        await letters.add()
+        await papers.app.next_event(await letters.start_scan(), "started")
+        states = [
+            (await papers.app.client.get(f"/api/v1/operations/{each}")).json()["state"] for each in (first, second)
+        ]
+        assert states == ["running", "queued"]
+        papers.app.embedder.turnstile.open()
+        await papers.settle_all()
+        assert await papers.names() == {f"{word}.txt" for word in WORDS} | {"a.txt"}
 
 
 async def test_deleting_the_source_ends_its_scan(tmp_path: Path) -> None:

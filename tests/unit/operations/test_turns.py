@@ -1,5 +1,6 @@
 """Whose turn it is: owners share alike, a single upload has slots of its own, and nobody is forgotten."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +20,11 @@ class Job:
     priority: int = 0
     age: int = 0
     kind: str = "ingest"
+    source_id: str = ""
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        return {"source_id": self.source_id or f"{self.owner_id} {self.age}"}
 
     @property
     def created_at(self) -> datetime:
@@ -41,6 +47,21 @@ def test_scans_leave_slots_to_what_they_wait_for() -> None:
     assert choose_next(scans, [], 100) == scans[:2]
     found = Job("one", age=100, kind="ingest")
     assert choose_next([*scans[2:], found], scans[:2], 100) == [found]
+
+
+def test_a_second_scan_of_a_source_leaves_its_slot_to_others() -> None:
+    first, second, other = (
+        Job(owner, age=age, kind="scan", source_id=source)
+        for age, (owner, source) in enumerate([("a", "papers"), ("a", "papers"), ("b", "letters")])
+    )
+    assert choose_next([first, second, other], [], 100) == [first, other]
+    assert choose_next([second, other], [first], 100) == [other]
+    assert choose_next([second], [other], 100) == [second]
+
+
+def test_only_scans_are_kept_apart_by_their_source() -> None:
+    waiting = [Job("a", age=age, kind="delete", source_id="papers") for age in range(2)]
+    assert choose_next(waiting, [], 100) == waiting
 
 
 def test_owners_take_turns_and_each_begins_with_its_oldest() -> None:
