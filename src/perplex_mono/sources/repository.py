@@ -56,6 +56,15 @@ class SourceRepository:
         )
         return (await self._session.exec(query.order_by(col(Operation.id).desc()))).first()
 
+    async def find_last_scan(self, source: Source) -> Operation | None:
+        """The newest scan of the source, whatever became of it."""
+        query = select(Operation).where(
+            Operation.owner_id == source.owner_id,
+            Operation.kind == "scan",
+            func.json_extract(Operation.params, "$.source_id") == source.id,
+        )
+        return (await self._session.exec(query.order_by(col(Operation.id).desc()).limit(1))).first()
+
     async def delete(self, source: Source) -> None:
         """Remove the row; those of its files go with it."""
         await self._session.exec(delete(Source).where(col(Source.id) == source.id))

@@ -6,6 +6,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from perplex_mono.operations.models import Operation
+from perplex_mono.operations.schemas import ErrorView, error_view
 from perplex_mono.sources.models import Source, SourceFile
 from perplex_mono.sources.walking import printable
 
@@ -23,8 +25,17 @@ class NewSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     watch: bool = True
 
 
+class LastScan(msgspec.Struct, frozen=True):
+    """The newest scan of a source, which may wait or run. `error` says why it failed."""
+
+    operation_id: str
+    state: str
+    finished_at: datetime | None
+    error: ErrorView | None
+
+
 class SourceView(msgspec.Struct, frozen=True):
-    """A folder that a collection follows. `scanned_at` is the end of the last whole scan."""
+    """A folder that a collection follows. `scanned_at` ends the last whole scan; `last_scan` may have failed."""
 
     id: str
     collection_id: str
@@ -37,6 +48,7 @@ class SourceView(msgspec.Struct, frozen=True):
     skipped_count: int
     created_at: datetime
     scanned_at: datetime | None
+    last_scan: LastScan | None
 
 
 class SourcePage(msgspec.Struct, frozen=True):
@@ -70,7 +82,7 @@ class ScanAccepted(msgspec.Struct, frozen=True):
     operation_id: str
 
 
-def source_view(source: Source, file_count: int, skipped_count: int) -> SourceView:
+def source_view(source: Source, file_count: int, skipped_count: int, last_scan: Operation | None) -> SourceView:
     """The row as clients see it."""
     return SourceView(
         id=source.id,
@@ -84,6 +96,7 @@ def source_view(source: Source, file_count: int, skipped_count: int) -> SourceVi
         skipped_count=skipped_count,
         created_at=source.created_at,
         scanned_at=source.scanned_at,
+        last_scan=_last_scan(last_scan) if last_scan is not None else None,
     )
 
 
@@ -96,4 +109,13 @@ def file_view(file: SourceFile, document_status: str | None) -> SourceFileView:
         document_id=file.document_id if is_there else None,
         document_status=document_status if is_there else None,
         reason=file.skip_reason,
+    )
+
+
+def _last_scan(operation: Operation) -> LastScan:
+    return LastScan(
+        operation_id=operation.id,
+        state=operation.state,
+        finished_at=operation.finished_at,
+        error=error_view(operation),
     )

@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import binascii
+from functools import partial
 
+from loguru import logger
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Conflict, InvalidInput, NotFound
@@ -28,7 +30,7 @@ from perplex_mono.sources.schemas import (
     source_view,
 )
 from perplex_mono.sources.walking import printable
-from perplex_mono.storage.database import Database
+from perplex_mono.storage.database import Database, after_commit
 
 
 class SourceService:
@@ -71,7 +73,7 @@ class SourceService:
             )
             session.add(source)
         self.changed.set()
-        return source_view(source, 0, 0)
+        return source_view(source, 0, 0, None)
 
     async def list_sources(self, collection_key: str, owner_id: str, *, limit: int, cursor: str | None) -> SourcePage:
         """A page of the collection's sources, oldest first."""
@@ -124,6 +126,15 @@ class SourceService:
         """Every owner's sources that are to be watched."""
         async with self._database.read() as session:
             return list(await SourceRepository(session).list_watched())
+
+    async def warn_of_failure(self, session: AsyncSession, operation: Operation) -> None:
+        """Have the log name the folder once the failure of its scan is durable: for the ledger, which calls it."""
+        if operation.kind != "scan" or operation.state not in ("failed", "dead"):
+            return
+        source = await session.get(Source, operation.params["source_id"])
+        if source is not None:
+            reason = operation.error_message
+            after_commit(session, partial(logger.warning, "scan.failed", folder=source.path, reason=reason))
 
     async def require_scan(self, scan_id: str, owner_id: str) -> None:
         """Raise `NotFound` unless this is a scan of the owner's."""
@@ -183,7 +194,8 @@ class SourceService:
 
     @staticmethod
     async def _view(session: AsyncSession, source: Source) -> SourceView:
-        return source_view(source, *await SourceFileRepository(session, source.id).count())
+        files, skipped = await SourceFileRepository(session, source.id).count()
+        return source_view(source, files, skipped, await SourceRepository(session).find_last_scan(source))
 
 
 def _decode_cursor(cursor: str) -> bytes:

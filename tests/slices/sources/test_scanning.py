@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 from sqlmodel import func, select
 
 from perplex_mono.library.models import Document
@@ -283,6 +284,32 @@ async def test_a_folder_that_vanished_removes_nothing(tmp_path: Path) -> None:
         assert await papers.names() == {"a.txt"}
         away.rename(papers.folder)
         assert (await papers.scan())["removed"] == 0
+
+
+async def test_a_scan_that_failed_is_told_by_its_source_and_in_the_log(tmp_path: Path) -> None:
+    lines: list[str] = []
+    async with following(tmp_path) as papers:
+        papers.write("a.txt", note("walrus"))
+        assert (await papers.add())["last_scan"] is None
+        await papers.scan()
+        whole = (await papers.app.client.get(SOURCES)).json()["items"][0]
+        assert (whole["last_scan"]["state"], whole["last_scan"]["error"]) == ("completed", None)
+        papers.folder.rename(papers.folder.with_name("away"))
+        log = logger.add(
+            lambda message: lines.append(f"{message.record['message']} {message.record['extra']}"), level="WARNING"
+        )
+        try:
+            operation = await papers.app.settle(await papers.start_scan())
+        finally:
+            logger.remove(log)
+        for view in (
+            (await papers.app.client.get(papers.url)).json(),
+            (await papers.app.client.get(SOURCES)).json()["items"][0],
+        ):
+            assert view["last_scan"] == {key: operation[key.replace("operation_", "")] for key in view["last_scan"]}
+            assert view["last_scan"]["error"]["message"].startswith(f"The folder '{papers.folder}' is not available")
+            assert view["scanned_at"] == whole["scanned_at"]
+    assert [line for line in lines if "scan.failed" in line and str(papers.folder) in line]
 
 
 async def test_files_that_were_away_for_a_broken_scan_are_not_read_again(tmp_path: Path, monkeypatch: Any) -> None:
