@@ -11,7 +11,7 @@ from perplex_mono.operations.schemas import ErrorView, error_view
 from perplex_mono.sources.models import Source, SourceFile
 from perplex_mono.sources.walking import printable
 
-Glob = Annotated[str, Meta(min_length=1, max_length=255)]
+Glob = Annotated[str, Meta(max_length=255)]
 Globs = Annotated[list[Glob], Meta(max_length=50)]
 
 

@@ -17,7 +17,7 @@ from perplex_mono.operations.models import Operation
 from perplex_mono.operations.repository import OperationRepository
 from perplex_mono.operations.service import OperationService
 from perplex_mono.sources.folders import AllowedFolders
-from perplex_mono.sources.globs import leads_out
+from perplex_mono.sources.globs import find_fault
 from perplex_mono.sources.models import FileStatus, Source
 from perplex_mono.sources.repository import SourcedDocumentRepository, SourceFileRepository, SourceRepository
 from perplex_mono.sources.schemas import (
@@ -49,12 +49,12 @@ class SourceService:
     async def add(self, collection_key: str, owner_id: str, new: NewSource) -> SourceView:
         """Follow a folder; nothing is read before its first scan.
 
-        Raises `NotFound` for a folder outside `sources.roots` or a glob that leads out of it, `Conflict` when the
-        collection follows the folder already, and `ConfigurationError` when no folder may be read at all.
+        Raises `NotFound` for a folder outside `sources.roots`, `InvalidInput` for a glob that can match nothing in it,
+        `Conflict` when the collection follows it already, and `ConfigurationError` when no folder may be read at all.
         """
         for glob in (*new.include, *new.exclude):
-            if leads_out(glob):
-                raise NotFound("file in the folder by the glob", printable(glob))
+            if (fault := find_fault(glob)) is not None:
+                raise InvalidInput(printable(fault))
         path = await asyncio.to_thread(self._folders.resolve, new.directory)
         if printable(path) != path:
             raise InvalidInput("The folder's own path must be UTF-8; the names below it need not be.")

@@ -218,13 +218,21 @@ async def test_no_folder_is_read_that_was_not_allowed(tmp_path: Path) -> None:
                 str(papers.app.data),
             )
         ]
-        forbidden += [
-            {"directory": str(papers.folder), "include": [glob]} for glob in ("../*", "/etc/*", "a/../../*", "~/*")
-        ]
         for body in forbidden:
             answer = await papers.app.client.post(SOURCES, json=body)
             assert answer.status_code == 404, body
             assert answer.json()["type"] == "/problems/not-found"
+        assert (await papers.app.client.get(SOURCES)).json()["items"] == []
+
+
+async def test_a_bad_glob_is_named_with_what_is_right(tmp_path: Path) -> None:
+    async with following(tmp_path) as papers:
+        for glob in ("../*", "/etc/*", "a/../../*", "~/*", "[a.txt", " ", ""):
+            for key in ("include", "exclude"):
+                answer = await papers.app.client.post(SOURCES, json={"directory": str(papers.folder), key: [glob]})
+                assert (answer.status_code, answer.json()["type"]) == (400, "/problems/invalid-input"), glob
+                assert glob in answer.json()["detail"]
+                assert "glob" in answer.json()["detail"].lower()
         assert (await papers.app.client.get(SOURCES)).json()["items"] == []
 
 
