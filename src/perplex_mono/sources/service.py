@@ -49,8 +49,8 @@ class SourceService:
     async def add(self, collection_key: str, owner_id: str, new: NewSource) -> SourceView:
         """Follow a folder; nothing is read before its first scan.
 
-        Raises `NotFound` for a folder outside `sources.roots`, `InvalidInput` for a glob that can match nothing in it,
-        `Conflict` when the collection follows it already, and `ConfigurationError` when no folder may be read at all.
+        Raises what `AllowedFolders.resolve` does for a folder that may not or cannot be read, `InvalidInput` for a glob
+        that can match nothing in it, and `Conflict` when the collection follows it already.
         """
         for glob in (*new.include, *new.exclude):
             if (fault := find_fault(glob)) is not None:

@@ -198,8 +198,9 @@ async def test_globs_and_depth_choose_the_files(tmp_path: Path) -> None:
 async def test_no_folder_is_read_that_was_not_allowed(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
         (papers.folder / "out").symlink_to(tmp_path)
-        file = papers.write("a.txt", "x")
+        (papers.folder / "dangling").symlink_to(tmp_path / "nothing")
         (tmp_path / "rootless").mkdir()
+        (tmp_path / "file.txt").write_text("x")
         forbidden: list[dict[str, Any]] = [
             {"directory": path}
             for path in (
@@ -210,18 +211,52 @@ async def test_no_folder_is_read_that_was_not_allowed(tmp_path: Path) -> None:
                 f"{papers.folder}/../..",
                 f"{papers.folder}/../papers",
                 str(papers.folder / "out"),
-                str(papers.folder / "missing"),
-                str(file),
-                "papers",
-                "~",
-                "a\0b",
+                str(papers.folder / "out" / "missing"),
+                str(papers.folder / "dangling"),
+                str(tmp_path / "missing"),
+                str(tmp_path / "file.txt"),
+                f"{papers.folder}\0b",
                 str(papers.app.data),
             )
         ]
+        texts: set[str] = set()
         for body in forbidden:
             answer = await papers.app.client.post(SOURCES, json=body)
             assert answer.status_code == 404, body
             assert answer.json()["type"] == "/problems/not-found"
+            texts.add(answer.json()["detail"].replace(f"'{body['directory']}'", "PATH"))
+        (text,) = texts
+        assert "sources.roots" in text
+        assert str(papers.folder.parent) not in text
+        assert (await papers.app.client.get(SOURCES)).json()["items"] == []
+
+
+async def test_what_is_wrong_with_a_folder_that_may_be_read_is_told(tmp_path: Path, monkeypatch: Any) -> None:
+    """Root may list everything, so that failure is made."""
+    async with following(tmp_path) as papers:
+        file = papers.write("a.txt", "x")
+        shut = papers.write("shut/a.txt", "x").parent
+        (papers.folder / "loop").symlink_to(papers.folder / "loop")
+        listing = os.scandir
+
+        def refuse(path: str) -> Any:
+            if str(path).endswith("/shut"):
+                raise PermissionError(13, "Permission denied", path)
+            return listing(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        for path, status, said in (
+            (str(papers.folder / "missing"), 404, "does not exist"),
+            (str(file / "below"), 404, "does not exist"),
+            (str(file), 400, "is a file"),
+            (str(shut), 503, "cannot be read (Permission denied)"),
+            (str(papers.folder / "loop"), 503, "cannot be read"),
+            ("papers", 400, "give an absolute path"),
+            ("~", 400, "give an absolute path"),
+        ):
+            answer = await papers.app.client.post(SOURCES, json={"directory": path})
+            assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.text
+            assert f"'{path}'" in answer.json()["detail"]
         assert (await papers.app.client.get(SOURCES)).json()["items"] == []
 
 
@@ -241,6 +276,7 @@ async def test_without_allowed_folders_the_answer_names_the_setting(tmp_path: Pa
         answer = await papers.app.client.post(SOURCES, json={"directory": str(papers.folder)})
         assert answer.status_code == 400
         assert "sources.roots" in answer.json()["detail"]
+        assert "the server started again" in answer.json()["detail"]
 
 
 async def test_bad_requests_are_problems_and_leave_nothing(tmp_path: Path) -> None:
