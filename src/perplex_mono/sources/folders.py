@@ -50,6 +50,10 @@ class AllowedFolders:
         if not self._allows(Path(path)) or Path(path).resolve() != Path(path):
             raise _outside(path)
 
+    def find_missing_roots(self) -> list[str]:
+        """The roots that are no folders now, as the setting names them; below them nothing can be followed."""
+        return [root for root in self._roots if not os.path.isdir(_real_path(root))]  # noqa: PTH112  # never raises
+
     def forbidden(self) -> dict[str, str]:
         """Folders never entered, by device and inode, with the reason."""
         try:
@@ -58,9 +62,13 @@ class AllowedFolders:
             return {}
 
     def _allows(self, resolved: Path) -> bool:
-        roots = [str(Path(root).expanduser().resolve()) for root in self._roots]
+        roots = [_real_path(root) for root in self._roots]
         is_ours = is_inside(str(resolved), str(self._data_directory))
         return not is_ours and any(is_inside(str(resolved), root) for root in roots)
+
+
+def _real_path(root: str) -> str:
+    return os.path.realpath(os.path.expanduser(root))  # noqa: PTH111  # never raises, whoever's home it names
 
 
 def _outside(path: str) -> NotFound:

@@ -136,6 +136,11 @@ class SourceService:
             reason = operation.error_message
             after_commit(session, partial(logger.warning, "scan.failed", folder=source.path, reason=reason))
 
+    async def warn_of_missing_roots(self) -> None:
+        """Have the log name the roots that are no folders: a typing error shows here, or a disk that is not mounted."""
+        for root in await asyncio.to_thread(self._folders.find_missing_roots):
+            logger.warning("sources.root_missing", root=root, reason=f"{root!r} of sources.roots is not a folder here")
+
     async def require_scan(self, scan_id: str, owner_id: str) -> None:
         """Raise `NotFound` unless this is a scan of the owner's."""
         async with self._database.read() as session:

@@ -279,6 +279,19 @@ async def test_without_allowed_folders_the_answer_names_the_setting(tmp_path: Pa
         assert "the server started again" in answer.json()["detail"]
 
 
+async def test_roots_that_are_no_folders_are_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_text("x")
+    roots = [str(tmp_path), str(tmp_path / "missing"), str(tmp_path / "file.txt"), "~nobody-of-that-name/x"]
+    warned: list[str] = []
+    async with following(tmp_path, sources={"roots": roots}) as papers:
+        log = logger.add(lambda message: warned.append(message.record["extra"].get("root", "")), level="WARNING")
+        try:
+            await papers.app.container.sources.warn_of_missing_roots()
+        finally:
+            logger.remove(log)
+    assert [root for root in warned if root] == roots[1:]
+
+
 async def test_bad_requests_are_problems_and_leave_nothing(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
         unknown = "0197a2b4-6c1e-7d3f-9a51-2f6f0e8b7c11"
