@@ -93,14 +93,14 @@ def _table(found: list[SourceView]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Source", no_wrap=True, min_width=36)
     table.add_column("Folder", overflow="fold")
-    for heading in ("Files", "Skipped"):
+    for heading in ("Files", "Skipped", "Failed"):
         table.add_column(heading, justify="right")
     table.add_column("Scanned (UTC)", no_wrap=True)
     table.add_column("State", overflow="fold")
     for source in found:
         scanned = f"{source.scanned_at:%Y-%m-%d %H:%M}" if source.scanned_at is not None else "never"
         folder = one_line(source.directory)
-        counts = str(source.file_count), str(source.skipped_count or "")
+        counts = str(source.file_count), str(source.skipped_count or ""), str(source.failed_count or "")
         table.add_row(source.id, folder, *counts, scanned, _state(source.last_scan))
     return table
 

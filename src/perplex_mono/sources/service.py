@@ -21,6 +21,7 @@ from perplex_mono.sources.globs import find_fault
 from perplex_mono.sources.models import FileStatus, Source
 from perplex_mono.sources.repository import SourcedDocumentRepository, SourceFileRepository, SourceRepository
 from perplex_mono.sources.schemas import (
+    FileCounts,
     NewSource,
     ScanAccepted,
     SourceFilePage,
@@ -73,7 +74,7 @@ class SourceService:
             )
             session.add(source)
         self.changed.set()
-        return source_view(source, 0, 0, None)
+        return source_view(source, FileCounts(0, 0, 0), None)
 
     async def list_sources(self, collection_key: str, owner_id: str, *, limit: int, cursor: str | None) -> SourcePage:
         """A page of the collection's sources, oldest first."""
@@ -104,7 +105,7 @@ class SourceService:
         async with self._database.read() as session:
             source, _ = await self._get(session, collection_key, source_id, owner_id)
             rows = await SourceFileRepository(session, source.id).list_page(status, limit + 1, after)
-        items = [file_view(file, document_status) for file, document_status in rows[:limit]]
+        items = [file_view(file, document) for file, document in rows[:limit]]
         more = base64.urlsafe_b64encode(rows[limit - 1][0].path).decode() if len(rows) > limit else None
         return SourceFilePage(items=items, next_cursor=more)
 
@@ -199,8 +200,9 @@ class SourceService:
 
     @staticmethod
     async def _view(session: AsyncSession, source: Source) -> SourceView:
-        files, skipped = await SourceFileRepository(session, source.id).count()
-        return source_view(source, files, skipped, await SourceRepository(session).find_last_scan(source))
+        files = SourceFileRepository(session, source.id)
+        counts = FileCounts(*await files.count(), await files.count_failed())
+        return source_view(source, counts, await SourceRepository(session).find_last_scan(source))
 
 
 def _decode_cursor(cursor: str) -> bytes:

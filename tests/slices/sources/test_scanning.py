@@ -329,6 +329,24 @@ async def test_files_are_listed_in_pages(tmp_path: Path) -> None:
         assert paths == sorted(f"{word}.txt" for word in WORDS)
 
 
+async def test_a_file_whose_document_failed_says_why(tmp_path: Path) -> None:
+    async with following(tmp_path) as papers:
+        papers.write("a.txt", note("walrus"))
+        papers.write("broken.pdf", b"%PDF-1.7\nnothing that could be read\n" + b"x" * 900)
+        papers.write("empty.txt", "")
+        await papers.add()
+        await papers.scan()
+        broken = (await papers.documents())["broken.pdf"]
+        assert broken["status"] == "failed"
+        (failed,) = (await papers.app.client.get(f"{papers.url}/files?status=failed")).json()["items"]
+        assert (failed["path"], failed["document_status"]) == ("broken.pdf", "failed")
+        assert failed["reason"] == broken["failure"]["message"] != ""
+        everything = (await papers.app.client.get(f"{papers.url}/files")).json()["items"]
+        assert [item["reason"] is None for item in everything] == [True, False, False]
+        view = (await papers.app.client.get(papers.url)).json()
+        assert (view["file_count"], view["skipped_count"], view["failed_count"]) == (3, 1, 1)
+
+
 async def test_a_folder_that_vanished_removes_nothing(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
         papers.write("a.txt", note("walrus"))

@@ -23,6 +23,7 @@ def shown(last_scan: LastScan | None) -> str:
         watch=True,
         file_count=3,
         skipped_count=1,
+        failed_count=2,
         created_at=AT,
         scanned_at=AT,
         last_scan=last_scan,
@@ -30,7 +31,10 @@ def shown(last_scan: LastScan | None) -> str:
     console = Console(width=200)
     with console.capture() as capture:
         console.print(_table([source]))
-    return capture.get().splitlines()[1]
+    heading, row = capture.get().splitlines()
+    assert heading.split()[:5] == ["Source", "Folder", "Files", "Skipped", "Failed"]
+    assert row.split()[:5] == ["s1", "/srv/papers", "3", "1", "2"]
+    return row
 
 
 @pytest.mark.parametrize(
