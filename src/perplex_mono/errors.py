@@ -51,10 +51,10 @@ class Incomplete(PerplexError):
 
 
 class NotFound(PerplexError):
-    """There is no such object for this caller; `rather` says what there is instead."""
+    """There is no such object for this caller; `reason` says why not or what there is, where that is no secret."""
 
-    def __init__(self, kind: str, key: str, rather: str = "") -> None:
-        super().__init__(f"There is no {kind} '{key}'; {rather}." if rather else f"There is no {kind} '{key}'.")
+    def __init__(self, kind: str, key: str, reason: str = "") -> None:
+        super().__init__(f"There is no {kind} '{key}'{': ' if reason else ''}{reason}.")
         self.kind = kind
         self.key = key
 

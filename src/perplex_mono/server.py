@@ -73,6 +73,7 @@ async def _answer_until(stop: asyncio.Event, settings: Settings, container: Cont
     logger.info("server.started", address=address, data_directory=str(settings.data_directory))
     await container.warm_up()
     container.watch()
+    looking = asyncio.create_task(container.sources.warn_of_missing_roots())  # a mount that hangs holds nobody up
     if LocalGuard(settings.server.host).is_closed:
         logger.warning("server.closed", reason=CLOSED_REASON)
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -82,6 +83,7 @@ async def _answer_until(stop: asyncio.Event, settings: Settings, container: Cont
         raise ConfigurationError(f"The server at {address} ended by itself; its log says why.")
     logger.info("server.stopping")
     asyncio.get_running_loop().call_later(settings.server.shutdown_seconds, _give_up)
+    looking.cancel()
     container.health_service.stop()
     await container.hub.stop(SOCKETS_STOP_SECONDS)
     server.stop()  # type: ignore[no-untyped-call]  # granian leaves it bare

@@ -192,7 +192,7 @@ def load_settings(config_file: Path | None = None, environment: Mapping[str, str
             section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
             _require_known(f"{section}.{key}", f"environment variable {name}")
             is_list = get_origin(_setting_type(section, key)) is list
-            tree.setdefault(section, {})[key] = [part for part in value.split(os.pathsep) if part] if is_list else value
+            tree.setdefault(section, {})[key] = _split(name, value) if is_list else value
     try:
         settings = msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -200,6 +200,17 @@ def load_settings(config_file: Path | None = None, environment: Mapping[str, str
     _require_consistent(settings)
     search = msgspec.structs.replace(settings.search, language=text_language(settings.search.language))
     return msgspec.structs.replace(settings, search=search)
+
+
+def _split(name: str, value: str) -> list[str]:
+    """The paths in an environment variable, separated as in PATH."""
+    if value.lstrip().startswith("["):
+        example = os.pathsep.join(("/srv/papers", "/srv/contracts"))
+        raise ConfigurationError(
+            f"{name} is '{value}', but lists in the environment are written without brackets and quotes,"
+            f" separated by '{os.pathsep}': {name}={example}"
+        )
+    return [part for part in value.split(os.pathsep) if part]
 
 
 def _setting_type(section: str, key: str) -> Any:

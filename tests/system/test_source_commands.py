@@ -35,6 +35,14 @@ def test_a_folder_is_followed_scanned_and_removed(command: CommandLine, tmp_path
     refused = command.run("sources", "add", "/etc", **roots)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "/etc" in refused.stderr
+    assert "sources.roots" in refused.stderr
+    missing = command.run("sources", "add", "nowhere", **roots)
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "it does not exist" in missing.stderr
+    malformed = command.run("sources", "add", "papers", "--include", "/abs/*", **roots)
+    assert (malformed.returncode, malformed.stdout) == (2, "")
+    assert "'/abs/*'" in malformed.stderr
+    assert "relative to the folder" in malformed.stderr
     added = command.run("sources", "add", "papers", "--include", "*.txt", "--no-watch", **roots)
     assert added.returncode == 0, added.stderr
     assert "ready   lamp.txt" in added.stdout

@@ -1,5 +1,6 @@
 """A real server follows a folder by itself: written, edited, renamed and removed files, polled or told."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_documents_follow_the_folder(tmp_path: Path, polling: str) -> None:
     home.mkdir()
     (folder / "early.txt").write_text(note("gannet"))
     environment = {
-        "PERPLEX_SOURCES__ROOTS": str(tmp_path / "papers"),
+        "PERPLEX_SOURCES__ROOTS": os.pathsep.join((str(folder), str(tmp_path / "no-such-root"))),
         "PERPLEX_SOURCES__DEBOUNCE_SECONDS": "0.2",
         "PERPLEX_SOURCES__POLLING": polling,
         "PERPLEX_SOURCES__POLL_SECONDS": "0.3",
@@ -65,6 +66,7 @@ def test_documents_follow_the_folder(tmp_path: Path, polling: str) -> None:
     with running_server(home, environment) as server:
         watched = Watched(server, folder)
         watched.wait_for("gannet", {"early.txt"})
+        until(lambda: "no-such-root' of sources.roots is not a folder" in server.log(), server.log)
         (folder / "deep").mkdir()
         (folder / "deep" / "new.txt").write_text(note("walrus"))
         watched.wait_for("walrus", {"new.txt"})

@@ -189,8 +189,7 @@ class ServerBackend:
         from perplex_mono.sources.schemas import SourceView
 
         path = f"{_collection(collection_id)}/sources"
-        folder = ("folder that may be read", new.directory)
-        return _decode(await self._send("POST", path, json=msgspec.to_builtins(new), key=folder), SourceView)
+        return _decode(await self._send("POST", path, json=msgspec.to_builtins(new)), SourceView)
 
     async def scan_source(self, collection_id: str, source_id: str) -> "ScanAccepted":
         from perplex_mono.sources.schemas import ScanAccepted

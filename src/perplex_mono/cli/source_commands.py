@@ -33,6 +33,7 @@ def sources() -> None:
 def list_(invocation: Invocation, collection: str, server: str | None, as_json: bool) -> None:
     """List the folders that a collection follows.
 
+    State is that of the last scan: ok, waiting, scanning, or why it failed.
     With --json: the items of GET /api/v1/collections/{id}/sources, all of them.
 
     \b

@@ -8,7 +8,9 @@ from perplex_mono.cli.plain_text import one_line
 from perplex_mono.cli.terminal import results, write_json
 from perplex_mono.errors import NotFound
 from perplex_mono.settings import Settings
-from perplex_mono.sources.schemas import NewSource, SourceView
+from perplex_mono.sources.schemas import LastScan, NewSource, SourceView
+
+_STATES = {"completed": "ok", "running": "scanning", "queued": "waiting"}
 
 
 async def list_sources(settings: Settings, server: str | None, collection: str, *, as_json: bool) -> int:
@@ -91,11 +93,22 @@ def _table(found: list[SourceView]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Source", no_wrap=True, min_width=36)
     table.add_column("Folder", overflow="fold")
-    for heading in ("Files", "Skipped"):
+    for heading in ("Files", "Skipped", "Failed"):
         table.add_column(heading, justify="right")
     table.add_column("Scanned (UTC)", no_wrap=True)
+    table.add_column("State", overflow="fold")
     for source in found:
         scanned = f"{source.scanned_at:%Y-%m-%d %H:%M}" if source.scanned_at is not None else "never"
         folder = one_line(source.directory)
-        table.add_row(source.id, folder, str(source.file_count), str(source.skipped_count or ""), scanned)
+        counts = str(source.file_count), str(source.skipped_count or ""), str(source.failed_count or "")
+        table.add_row(source.id, folder, *counts, scanned, _state(source.last_scan))
     return table
+
+
+def _state(scan: LastScan | None) -> str:
+    """What became of the last scan in a word; when it failed, why."""
+    if scan is None:
+        return ""
+    if scan.state in ("failed", "dead"):
+        return one_line(scan.error.message) if scan.error is not None else scan.state
+    return _STATES.get(scan.state, scan.state)

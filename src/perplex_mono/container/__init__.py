@@ -149,6 +149,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     await background.run_operations(dispatcher, ledger, storage.directory, metrics)
     operations = OperationService(database, ledger, dispatcher.interrupt)
     sources = SourceService(database, ledger, operations, folders)
+    ledger.on_stopped(sources.warn_of_failure)
     hub = SocketHub(per_user=limits.sockets_per_user, total=limits.sockets_total)
     metrics.sockets.set_function(lambda: hub.open_count)
     return Container(

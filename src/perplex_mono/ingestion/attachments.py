@@ -75,5 +75,5 @@ class AttachmentKeeper:
                 session,
                 operation,
                 "warning",
-                {"document_id": parent.id, "name": parent.name, "message": f"'{name}' was left out: {reason}."},
+                {"document_id": parent.id, "name": parent.name, "message": f"'{name}' was left out: {reason.rstrip('.')}."},
             )

@@ -9,6 +9,7 @@ from loguru import logger
 from sqlmodel import col, select
 
 from perplex_mono.errors import NotFound, PerplexError, StaleLease, StorageFull, Unavailable
+from perplex_mono.inference.memory import return_free_memory
 from perplex_mono.ingestion.indexing import load_chunks
 from perplex_mono.ingestion.prepared import PreparedDocument, done_event, judge
 from perplex_mono.library.models import Collection, Document, SearchIndex
@@ -199,7 +200,7 @@ class IndexCommitter:
                 prepared.committed.set_result(None)
 
     async def _maintain(self, *, idle: bool) -> None:
-        """Upkeep of the tables written to; under load only what searches suffer from."""
+        """Upkeep of the tables written to; under load only what searches suffer from. Memory goes back when idle."""
         self._commits_since_maintenance = 0
         for table in list(self._touched):
             try:
@@ -208,3 +209,4 @@ class IndexCommitter:
                 logger.exception("index.maintenance_failed", table=table)
         if idle:
             self._touched.clear()
+            await asyncio.to_thread(return_free_memory)

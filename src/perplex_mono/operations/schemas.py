@@ -62,9 +62,6 @@ class EventPage(msgspec.Struct, frozen=True):
 
 def operation_view(operation: Operation) -> OperationView:
     """The row as clients see it."""
-    error = None
-    if operation.error_type is not None:
-        error = ErrorView(type=operation.error_type, message=operation.error_message or "")
     return OperationView(
         id=operation.id,
         kind=operation.kind,
@@ -80,8 +77,15 @@ def operation_view(operation: Operation) -> OperationView:
         failed_count=operation.failed_count,
         attempt=operation.attempt,
         eta_seconds=operation.eta_seconds,
-        error=error,
+        error=error_view(operation),
     )
+
+
+def error_view(operation: Operation) -> ErrorView | None:
+    """What ended the operation's last attempt, if anything did."""
+    if operation.error_type is None:
+        return None
+    return ErrorView(type=operation.error_type, message=operation.error_message or "")
 
 
 def envelope(event: Event) -> Envelope:

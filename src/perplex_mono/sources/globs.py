@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
+RELATIVE = "Globs are relative to the folder: no '/' at the start, no '..'; for example '*.pdf' or 'reports/**'."
 Segment = re.Pattern[str] | None  # None is `**`
 _JUNK = ("thumbs.db", "desktop.ini", "~$*", "~lock.*#", "*.tmp", "*.part", "*.crdownload", "*.swp", "*~", "lost+found")
 
@@ -43,10 +44,30 @@ class FileFilter:
         return any(matches(path) for matches in self._exclude)
 
 
-def leads_out(glob: str) -> bool:
-    """Whether the glob points outside the folder, or nowhere."""
+def find_fault(glob: str) -> str | None:
+    """Why the glob cannot match anything in the folder, and what would be right; None when it can."""
     parts = glob.replace("\\", "/").split("/")
-    return not glob.strip() or glob.startswith(("/", "\\", "~")) or ".." in parts or "\0" in glob or ":" in parts[0]
+    if not glob.strip():
+        return "A glob is empty. Leave it out, or use '**' for all files."
+    if glob.startswith(("/", "\\", "~")) or ".." in parts or ":" in parts[0]:
+        return f"The glob '{glob}' leads out of the folder. {RELATIVE}"
+    if "\0" in glob:
+        return "A glob has a zero byte, which no name has."
+    if any(_has_open_bracket(part) for part in parts):
+        return f"The glob '{glob}' has a '[' without its ']'. Close it, or write '[[]' for a '[' in a name."
+    return None
+
+
+def _has_open_bracket(part: str) -> bool:
+    """Whether a `[` begins no set: one closes at the first `]` that is not the set's first character."""
+    at = part.find("[")
+    while at >= 0:
+        first = at + 2 if part[at + 1 : at + 2] == "!" else at + 1
+        end = part.find("]", first + 1)
+        if end < 0:
+            return True
+        at = part.find("[", end)
+    return False
 
 
 def _is_passed_over(path: str) -> bool:

@@ -8,7 +8,7 @@ from sqlmodel import Field, SQLModel
 
 from perplex_mono.storage.identity import UtcDateTime, new_id, utc_now
 
-FileStatus = Literal["document", "skipped"]
+FileStatus = Literal["document", "skipped", "failed"]
 
 
 class Source(SQLModel, table=True):

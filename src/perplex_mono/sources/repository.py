@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from perplex_mono.errors import NotFound
 from perplex_mono.library.models import Collection, Document
 from perplex_mono.operations.models import FINAL_STATES, Operation
-from perplex_mono.sources.models import Source, SourceFile
+from perplex_mono.sources.models import FileStatus, Source, SourceFile
 
 REPLACING_STATUSES = ("received", "processing", "failed", "cancelled")
 
@@ -55,6 +55,15 @@ class SourceRepository:
             func.json_extract(Operation.params, "$.source_id") == source_id,
         )
         return (await self._session.exec(query.order_by(col(Operation.id).desc()))).first()
+
+    async def find_last_scan(self, source: Source) -> Operation | None:
+        """The newest scan of the source, whatever became of it."""
+        query = select(Operation).where(
+            Operation.owner_id == source.owner_id,
+            Operation.kind == "scan",
+            func.json_extract(Operation.params, "$.source_id") == source.id,
+        )
+        return (await self._session.exec(query.order_by(col(Operation.id).desc()).limit(1))).first()
 
     async def delete(self, source: Source) -> None:
         """Remove the row; those of its files go with it."""
@@ -114,17 +123,24 @@ class SourceFileRepository:
         )
         return (await self._session.exec(query)).all()
 
-    async def list_page(self, status: str | None, limit: int, after: bytes) -> Sequence[tuple[SourceFile, str | None]]:
-        """Files by path, at most `limit`, past the path `after`, each with its document's status."""
+    async def list_page(
+        self, status: FileStatus | None, limit: int, after: bytes
+    ) -> Sequence[tuple[SourceFile, Document | None]]:
+        """Files by path, at most `limit`, past the path `after`, each with its document if there is one.
+
+        `document` are all that were not skipped, `failed` those of them whose document failed.
+        """
         query = (
-            select(SourceFile, Document.status)
+            select(SourceFile, Document)
             .outerjoin(Document, col(Document.id) == col(SourceFile.document_id))
             .where(SourceFile.source_id == self._source_id, col(SourceFile.path) > after)
         )
         if status == "skipped":
             query = query.where(col(SourceFile.skip_reason).is_not(None))
-        elif status == "document":
+        elif status is not None:
             query = query.where(col(SourceFile.skip_reason).is_(None))
+        if status == "failed":
+            query = query.where(Document.status == "failed")
         return (await self._session.exec(query.order_by(col(SourceFile.path)).limit(limit))).all()
 
     async def count(self) -> tuple[int, int]:
@@ -134,6 +150,20 @@ class SourceFileRepository:
         )
         files, skipped = (await self._session.exec(query)).one()
         return files, skipped
+
+    async def count_failed(self) -> int:
+        """How many files were taken and have a document that failed."""
+        query = (
+            select(func.count())
+            .select_from(SourceFile)
+            .join(Document, col(Document.id) == col(SourceFile.document_id))
+            .where(
+                SourceFile.source_id == self._source_id,
+                col(SourceFile.skip_reason).is_(None),
+                Document.status == "failed",
+            )
+        )
+        return (await self._session.exec(query)).one()
 
     async def mark_missing(self, paths: Items[bytes], *, is_missing: bool) -> None:
         """These are not there any more, or are again; missing ones go at the end of a scan that finds them nowhere."""

@@ -57,14 +57,19 @@ class SourceController(Controller):
         """The source."""
         return await sources.get(collection_id, source_id, owner_id)
 
-    @get("/{source_id:str}/files", summary="List the files of a source by path, also those that were skipped and why")
+    @get(
+        "/{source_id:str}/files",
+        summary="List the files of a source by path, also those that were skipped or failed, and why",
+    )
     async def list_source_files(
         self,
         collection_id: FromPath[str],
         source_id: FromPath[str],
         sources: NamedDependency[SourceService],
         owner_id: NamedDependency[str],
-        status: Annotated[FileStatus | None, QueryParameter(description="Only such files")] = None,
+        status: Annotated[
+            FileStatus | None, QueryParameter(description="Only such files; failed ones have a document that failed")
+        ] = None,
         limit: PageLimit = 50,
         cursor: Cursor = None,
     ) -> SourceFilePage:

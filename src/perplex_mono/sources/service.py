@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import binascii
+from functools import partial
 
+from loguru import logger
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Conflict, InvalidInput, NotFound
@@ -15,10 +17,11 @@ from perplex_mono.operations.models import Operation
 from perplex_mono.operations.repository import OperationRepository
 from perplex_mono.operations.service import OperationService
 from perplex_mono.sources.folders import AllowedFolders
-from perplex_mono.sources.globs import leads_out
+from perplex_mono.sources.globs import find_fault
 from perplex_mono.sources.models import FileStatus, Source
 from perplex_mono.sources.repository import SourcedDocumentRepository, SourceFileRepository, SourceRepository
 from perplex_mono.sources.schemas import (
+    FileCounts,
     NewSource,
     ScanAccepted,
     SourceFilePage,
@@ -28,7 +31,7 @@ from perplex_mono.sources.schemas import (
     source_view,
 )
 from perplex_mono.sources.walking import printable
-from perplex_mono.storage.database import Database
+from perplex_mono.storage.database import Database, after_commit
 
 
 class SourceService:
@@ -47,12 +50,12 @@ class SourceService:
     async def add(self, collection_key: str, owner_id: str, new: NewSource) -> SourceView:
         """Follow a folder; nothing is read before its first scan.
 
-        Raises `NotFound` for a folder outside `sources.roots` or a glob that leads out of it, `Conflict` when the
-        collection follows the folder already, and `ConfigurationError` when no folder may be read at all.
+        Raises what `AllowedFolders.resolve` does for a folder that may not or cannot be read, `InvalidInput` for a glob
+        that can match nothing in it, and `Conflict` when the collection follows it already.
         """
         for glob in (*new.include, *new.exclude):
-            if leads_out(glob):
-                raise NotFound("file in the folder by the glob", printable(glob))
+            if (fault := find_fault(glob)) is not None:
+                raise InvalidInput(printable(fault))
         path = await asyncio.to_thread(self._folders.resolve, new.directory)
         if printable(path) != path:
             raise InvalidInput("The folder's own path must be UTF-8; the names below it need not be.")
@@ -71,7 +74,7 @@ class SourceService:
             )
             session.add(source)
         self.changed.set()
-        return source_view(source, 0, 0)
+        return source_view(source, FileCounts(0, 0, 0), None)
 
     async def list_sources(self, collection_key: str, owner_id: str, *, limit: int, cursor: str | None) -> SourcePage:
         """A page of the collection's sources, oldest first."""
@@ -102,7 +105,7 @@ class SourceService:
         async with self._database.read() as session:
             source, _ = await self._get(session, collection_key, source_id, owner_id)
             rows = await SourceFileRepository(session, source.id).list_page(status, limit + 1, after)
-        items = [file_view(file, document_status) for file, document_status in rows[:limit]]
+        items = [file_view(file, document) for file, document in rows[:limit]]
         more = base64.urlsafe_b64encode(rows[limit - 1][0].path).decode() if len(rows) > limit else None
         return SourceFilePage(items=items, next_cursor=more)
 
@@ -124,6 +127,20 @@ class SourceService:
         """Every owner's sources that are to be watched."""
         async with self._database.read() as session:
             return list(await SourceRepository(session).list_watched())
+
+    async def warn_of_failure(self, session: AsyncSession, operation: Operation) -> None:
+        """Have the log name the folder once the failure of its scan is durable: for the ledger, which calls it."""
+        if operation.kind != "scan" or operation.state not in ("failed", "dead"):
+            return
+        source = await session.get(Source, operation.params["source_id"])
+        if source is not None:
+            reason = operation.error_message
+            after_commit(session, partial(logger.warning, "scan.failed", folder=source.path, reason=reason))
+
+    async def warn_of_missing_roots(self) -> None:
+        """Have the log name the roots that are no folders: a typing error shows here, or a disk that is not mounted."""
+        for root in await asyncio.to_thread(self._folders.find_missing_roots):
+            logger.warning("sources.root_missing", root=root, reason=f"{root!r} of sources.roots is not a folder here")
 
     async def require_scan(self, scan_id: str, owner_id: str) -> None:
         """Raise `NotFound` unless this is a scan of the owner's."""
@@ -183,7 +200,9 @@ class SourceService:
 
     @staticmethod
     async def _view(session: AsyncSession, source: Source) -> SourceView:
-        return source_view(source, *await SourceFileRepository(session, source.id).count())
+        files = SourceFileRepository(session, source.id)
+        counts = FileCounts(*await files.count(), await files.count_failed())
+        return source_view(source, counts, await SourceRepository(session).find_last_scan(source))
 
 
 def _decode_cursor(cursor: str) -> bytes:

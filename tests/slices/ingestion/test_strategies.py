@@ -134,7 +134,7 @@ async def test_what_is_cited_stands_in_the_parent_and_on_the_page(app: App, pdf:
     for path in ("pages/99", "pages/99/image"):
         missing = await app.client.get(f"/api/v1/documents/{document['id']}/{path}")
         assert missing.status_code == 404
-        assert missing.json()["detail"] == f"There is no page '99'; the document has {document['page_count']}."
+        assert missing.json()["detail"] == f"There is no page '99': the document has {document['page_count']}."
     assert (await app.client.post(f"/api/v1/documents/{document['id']}/summary")).json()["citations"]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 from sqlmodel import func, select
 
 from perplex_mono.library.models import Document
@@ -201,8 +202,9 @@ async def test_globs_and_depth_choose_the_files(tmp_path: Path) -> None:
 async def test_no_folder_is_read_that_was_not_allowed(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
         (papers.folder / "out").symlink_to(tmp_path)
-        file = papers.write("a.txt", "x")
+        (papers.folder / "dangling").symlink_to(tmp_path / "nothing")
         (tmp_path / "rootless").mkdir()
+        (tmp_path / "file.txt").write_text("x")
         forbidden: list[dict[str, Any]] = [
             {"directory": path}
             for path in (
@@ -213,21 +215,63 @@ async def test_no_folder_is_read_that_was_not_allowed(tmp_path: Path) -> None:
                 f"{papers.folder}/../..",
                 f"{papers.folder}/../papers",
                 str(papers.folder / "out"),
-                str(papers.folder / "missing"),
-                str(file),
-                "papers",
-                "~",
-                "a\0b",
+                str(papers.folder / "out" / "missing"),
+                str(papers.folder / "dangling"),
+                str(tmp_path / "missing"),
+                str(tmp_path / "file.txt"),
+                f"{papers.folder}\0b",
                 str(papers.app.data),
             )
         ]
-        forbidden += [
-            {"directory": str(papers.folder), "include": [glob]} for glob in ("../*", "/etc/*", "a/../../*", "~/*")
-        ]
+        texts: set[str] = set()
         for body in forbidden:
             answer = await papers.app.client.post(SOURCES, json=body)
             assert answer.status_code == 404, body
             assert answer.json()["type"] == "/problems/not-found"
+            texts.add(answer.json()["detail"].replace(f"'{body['directory']}'", "PATH"))
+        (text,) = texts
+        assert "sources.roots" in text
+        assert str(papers.folder.parent) not in text
+        assert (await papers.app.client.get(SOURCES)).json()["items"] == []
+
+
+async def test_what_is_wrong_with_a_folder_that_may_be_read_is_told(tmp_path: Path, monkeypatch: Any) -> None:
+    """Root may list everything, so that failure is made."""
+    async with following(tmp_path) as papers:
+        file = papers.write("a.txt", "x")
+        shut = papers.write("shut/a.txt", "x").parent
+        (papers.folder / "loop").symlink_to(papers.folder / "loop")
+        listing = os.scandir
+
+        def refuse(path: str) -> Any:
+            if str(path).endswith("/shut"):
+                raise PermissionError(13, "Permission denied", path)
+            return listing(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        for path, status, said in (
+            (str(papers.folder / "missing"), 404, "does not exist"),
+            (str(file / "below"), 404, "does not exist"),
+            (str(file), 400, "is a file"),
+            (str(shut), 503, "cannot be read (Permission denied)"),
+            (str(papers.folder / "loop"), 503, "cannot be read"),
+            ("papers", 400, "give an absolute path"),
+            ("~", 400, "give an absolute path"),
+        ):
+            answer = await papers.app.client.post(SOURCES, json={"directory": path})
+            assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.text
+            assert f"'{path}'" in answer.json()["detail"]
+        assert (await papers.app.client.get(SOURCES)).json()["items"] == []
+
+
+async def test_a_bad_glob_is_named_with_what_is_right(tmp_path: Path) -> None:
+    async with following(tmp_path) as papers:
+        for glob in ("../*", "/etc/*", "a/../../*", "~/*", "[a.txt", " ", ""):
+            for key in ("include", "exclude"):
+                answer = await papers.app.client.post(SOURCES, json={"directory": str(papers.folder), key: [glob]})
+                assert (answer.status_code, answer.json()["type"]) == (400, "/problems/invalid-input"), glob
+                assert glob in answer.json()["detail"]
+                assert "glob" in answer.json()["detail"].lower()
         assert (await papers.app.client.get(SOURCES)).json()["items"] == []
 
 
@@ -236,6 +280,20 @@ async def test_without_allowed_folders_the_answer_names_the_setting(tmp_path: Pa
         answer = await papers.app.client.post(SOURCES, json={"directory": str(papers.folder)})
         assert answer.status_code == 400
         assert "sources.roots" in answer.json()["detail"]
+        assert "the server started again" in answer.json()["detail"]
+
+
+async def test_roots_that_are_no_folders_are_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_text("x")
+    roots = [str(tmp_path), str(tmp_path / "missing"), str(tmp_path / "file.txt"), "~nobody-of-that-name/x"]
+    warned: list[str] = []
+    async with following(tmp_path, sources={"roots": roots}) as papers:
+        log = logger.add(lambda message: warned.append(message.record["extra"].get("root", "")), level="WARNING")
+        try:
+            await papers.app.container.sources.warn_of_missing_roots()
+        finally:
+            logger.remove(log)
+    assert [root for root in warned if root] == roots[1:]
 
 
 async def test_bad_requests_are_problems_and_leave_nothing(tmp_path: Path) -> None:
@@ -275,6 +333,24 @@ async def test_files_are_listed_in_pages(tmp_path: Path) -> None:
         assert paths == sorted(f"{word}.txt" for word in WORDS)
 
 
+async def test_a_file_whose_document_failed_says_why(tmp_path: Path) -> None:
+    async with following(tmp_path) as papers:
+        papers.write("a.txt", note("walrus"))
+        papers.write("broken.pdf", b"%PDF-1.7\nnothing that could be read\n" + b"x" * 900)
+        papers.write("empty.txt", "")
+        await papers.add()
+        await papers.scan()
+        broken = (await papers.documents())["broken.pdf"]
+        assert broken["status"] == "failed"
+        (failed,) = (await papers.app.client.get(f"{papers.url}/files?status=failed")).json()["items"]
+        assert (failed["path"], failed["document_status"]) == ("broken.pdf", "failed")
+        assert failed["reason"] == broken["failure"]["message"] != ""
+        everything = (await papers.app.client.get(f"{papers.url}/files")).json()["items"]
+        assert [item["reason"] is None for item in everything] == [True, False, False]
+        view = (await papers.app.client.get(papers.url)).json()
+        assert (view["file_count"], view["skipped_count"], view["failed_count"]) == (3, 1, 1)
+
+
 async def test_a_folder_that_vanished_removes_nothing(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
         papers.write("a.txt", note("walrus"))
@@ -287,6 +363,32 @@ async def test_a_folder_that_vanished_removes_nothing(tmp_path: Path) -> None:
         assert await papers.names() == {"a.txt"}
         away.rename(papers.folder)
         assert (await papers.scan())["removed"] == 0
+
+
+async def test_a_scan_that_failed_is_told_by_its_source_and_in_the_log(tmp_path: Path) -> None:
+    lines: list[str] = []
+    async with following(tmp_path) as papers:
+        papers.write("a.txt", note("walrus"))
+        assert (await papers.add())["last_scan"] is None
+        await papers.scan()
+        whole = (await papers.app.client.get(SOURCES)).json()["items"][0]
+        assert (whole["last_scan"]["state"], whole["last_scan"]["error"]) == ("completed", None)
+        papers.folder.rename(papers.folder.with_name("away"))
+        log = logger.add(
+            lambda message: lines.append(f"{message.record['message']} {message.record['extra']}"), level="WARNING"
+        )
+        try:
+            operation = await papers.app.settle(await papers.start_scan())
+        finally:
+            logger.remove(log)
+        for view in (
+            (await papers.app.client.get(papers.url)).json(),
+            (await papers.app.client.get(SOURCES)).json()["items"][0],
+        ):
+            assert view["last_scan"] == {key: operation[key.replace("operation_", "")] for key in view["last_scan"]}
+            assert view["last_scan"]["error"]["message"].startswith(f"The folder '{papers.folder}' is not available")
+            assert view["scanned_at"] == whole["scanned_at"]
+    assert [line for line in lines if "scan.failed" in line and str(papers.folder) in line]
 
 
 async def test_files_that_were_away_for_a_broken_scan_are_not_read_again(tmp_path: Path, monkeypatch: Any) -> None:

@@ -1,5 +1,6 @@
 """Settings: the file, the environment over it, and messages that name what is wrong and what would be right."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ def test_environment_texts_become_their_types(name: str, text: str, value: objec
     section, key = name.lower().split("__")
     settings = load_settings(None, {f"PERPLEX_{name}": text})
     assert getattr(getattr(settings, section), key) == value
+
+
+def test_lists_in_the_environment_are_separated_as_paths_are() -> None:
+    text = os.pathsep.join(("/srv/a, b", "/srv/[c]"))
+    assert load_settings(None, {"PERPLEX_SOURCES__ROOTS": text}).sources.roots == ["/srv/a, b", "/srv/[c]"]
+
+
+@pytest.mark.parametrize("text", ['["/srv/a", "/srv/b"]', "[/srv/a, /srv/b]", " []"])
+def test_a_list_in_brackets_is_refused_with_the_way_to_write_it(text: str) -> None:
+    said = refusal(PERPLEX_SOURCES__ROOTS=text)
+    assert text in said
+    assert f"PERPLEX_SOURCES__ROOTS=/srv/papers{os.pathsep}/srv/contracts" in said
 
 
 def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:

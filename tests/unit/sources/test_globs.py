@@ -2,7 +2,7 @@
 
 import pytest
 
-from perplex_mono.sources.globs import FileFilter, leads_out
+from perplex_mono.sources.globs import FileFilter, find_fault
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,29 @@ def test_hidden_names_and_leavings_are_never_wanted(path: str) -> None:
 
 @pytest.mark.parametrize("glob", ["/etc/*", "../*.pdf", "a/../../b", "~/x", "C:\\x", "..\\x", "", "  ", "a\0b"])
 def test_globs_that_lead_out_are_told(glob: str) -> None:
-    assert leads_out(glob)
+    assert find_fault(glob)
+
+
+@pytest.mark.parametrize("glob", ["/abs/*", "../*.pdf", "~/x"])
+def test_a_glob_that_leads_out_is_named_with_what_is_right(glob: str) -> None:
+    fault = find_fault(glob)
+    assert fault is not None
+    assert glob in fault
+    assert "no '/' at the start, no '..'" in fault
+
+
+@pytest.mark.parametrize("glob", ["report-[0-9", "[!a", "[]", "a/[b/c]", "[a][", "[!]"])
+def test_an_open_bracket_is_told(glob: str) -> None:
+    fault = find_fault(glob)
+    assert fault is not None
+    assert glob in fault
+
+
+@pytest.mark.parametrize(
+    "glob", ["*.pdf", "a/**", "[0-9].md", "[]].txt", "[!]a].txt", "[[].txt", "a].txt", "..a", "a..b/c"]
+)
+def test_globs_that_can_match_are_taken(glob: str) -> None:
+    assert find_fault(glob) is None
 
 
 def test_no_glob_takes_long() -> None:
