@@ -70,10 +70,7 @@ class AttachmentKeeper:
             await asyncio.to_thread(Path(attachment.path).unlink, missing_ok=True)
 
     async def _warn(self, claim: Claim, parent: Document, name: str, reason: str) -> None:
+        message = f"'{name}' was left out: {reason.removesuffix('.')}."
         async with self._ledger.fenced(claim) as (session, operation):
-            await self._ledger.emit(
-                session,
-                operation,
-                "warning",
-                {"document_id": parent.id, "name": parent.name, "message": f"'{name}' was left out: {reason.rstrip('.')}."},
-            )
+            warning = {"document_id": parent.id, "name": parent.name, "message": message}
+            await self._ledger.emit(session, operation, "warning", warning)
