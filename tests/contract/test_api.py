@@ -80,7 +80,10 @@ INDEX = (
     "id collection_id state model model_key dimension chunking document_count chunk_count operation_id created_at"
     " retired_at"
 )
-SOURCE = "id collection_id directory include exclude recursive watch file_count skipped_count created_at scanned_at"
+SOURCE = (
+    "id collection_id directory include exclude recursive watch file_count skipped_count failed_count created_at"
+    " scanned_at last_scan"
+)
 HIT = "chunk_id document collection_id text highlights heading_path pages boxes score scores ranks matched"
 ANSWER = "id chat_id answer citations generated_by state warnings suggestions timings_ms"
 CITATION = "n chunk_id document_id document_name pages boxes quote support"
@@ -251,6 +254,8 @@ async def test_a_source_and_its_files_have_their_fields(world: World) -> None:
     accepted = await fetch(world, "POST", "/api/v1/collections/default/sources/{source_id}/scan")
     assert set(accepted) == names("scan_id operation_id")
     await world.app.settle(accepted["scan_id"])
+    source = await fetch(world, "GET", "/api/v1/collections/default/sources/{source_id}")
+    assert set(source["last_scan"]) == names("operation_id state finished_at error")
     files = await fetch(world, "GET", "/api/v1/collections/default/sources/{source_id}/files")
     assert set(files["items"][0]) == names("path size_bytes document_id document_status reason")
 
