@@ -152,6 +152,7 @@ class IngestHandler:
                 return list(documents)
             if feeder is not None and feeder.state == "queued":
                 raise _Hungry  # it may be waiting for the very place that this one holds
+            self._ledger.mark_waiting(claim)
             await asyncio.sleep(FED_POLL_SECONDS)
 
     async def _meter(self, session: AsyncSession, claim: Claim) -> ProgressMeter:

@@ -129,6 +129,16 @@ class DocumentRepository:
         query = select(func.count()).where(col(Document.status).in_(PENDING_STATUSES))
         return (await self._session.exec(query)).one()
 
+    async def count_in_line(self) -> int:
+        """Documents that wait or are being worked at, those of paused operations left out: nobody gets to them."""
+        query = (
+            select(func.count())
+            .select_from(Document)
+            .join(Operation, col(Operation.id) == col(Document.operation_id))
+            .where(col(Document.status).in_(PENDING_STATUSES), col(Operation.state).in_(("queued", "running")))
+        )
+        return (await self._session.exec(query)).one()
+
     async def count_failed(self, operation_id: str) -> int:
         """Documents of the operation that failed."""
         query = select(func.count()).where(Document.operation_id == operation_id, Document.status == "failed")

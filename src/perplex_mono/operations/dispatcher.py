@@ -52,6 +52,7 @@ class Dispatcher:
         self._handlers = handlers
         self._stalls = stalls
         ledger.on_moved(stalls.mark_moved)
+        ledger.on_waiting(stalls.mark_waiting)
         self._poll_seconds = poll_seconds
         self._renew_seconds = lease_seconds / 3
         self._wake = asyncio.Event()

@@ -5,10 +5,12 @@ from collections.abc import Callable
 
 
 class StallWatch:
-    """Remembers when each attempt last got something done.
+    """Remembers when each attempt last got something done, or said that it waits on purpose.
 
     Operations share places, readers, OCR and the model, so one that is silent may wait for another: its clock runs only
-    while none gets anything done. `patience_seconds` of its own silence are too much in any case.
+    while none gets anything done. One that waits for room, or for more to do, says so as long as it looks out for it;
+    that keeps no other one from being found to stand still. `patience_seconds` of its own silence are too much in any
+    case.
     """
 
     def __init__(
@@ -28,6 +30,11 @@ class StallWatch:
         """The operation got something done that would survive a crash."""
         if operation_id in self._moved_at:
             self._moved_at[operation_id] = self._any_moved_at = self._clock()
+
+    def mark_waiting(self, operation_id: str) -> None:
+        """The operation waits on purpose, and would notice if it need not: nothing got done, and it is not stalled."""
+        if operation_id in self._moved_at:
+            self._moved_at[operation_id] = self._clock()
 
     def end(self, operation_id: str) -> None:
         """The attempt is over."""

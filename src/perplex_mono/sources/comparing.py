@@ -166,8 +166,9 @@ class FolderScan:
         """A scan never fails on a full queue: it waits, and leaves room for what people upload."""
         while True:
             async with self._database.read() as session:
-                if await DocumentRepository(session).count_pending() <= self._room:
+                if await DocumentRepository(session).count_in_line() <= self._room:
                     return
+            self._progress.mark_waiting()
             await asyncio.sleep(ROOM_POLL_SECONDS)
 
 

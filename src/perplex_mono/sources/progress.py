@@ -43,6 +43,10 @@ class ScanProgress:
         setattr(self.counts, finding, getattr(self.counts, finding) + count)
         self._metrics.scanned_files.labels(finding).inc(count)
 
+    def mark_waiting(self) -> None:
+        """The scan waits on purpose."""
+        self._ledger.mark_waiting(self._claim)
+
     async def run(self) -> None:
         """Record whenever something changed, until cancelled."""
         while True:

@@ -469,6 +469,43 @@ async def test_a_full_queue_makes_the_scan_wait_and_not_fail(tmp_path: Path) -> 
         assert [(item["state"], item["done"], item["total"]) for item in operations] == [("completed", 8, 8)]
 
 
+async def test_documents_of_a_paused_operation_take_no_room(tmp_path: Path) -> None:
+    async with following(tmp_path, limits={"queue_documents": 4}) as papers:
+        papers.app.embedder.turnstile.close()
+        uploaded = await papers.app.upload(*[(f"{word}.txt", note(word).encode()) for word in WORDS[:3]])
+        await papers.app.embedder.turnstile.reached.wait()
+        await act(papers, "pause", uploaded["operation_id"])
+        papers.app.embedder.turnstile.open()
+        papers.write("a.txt", note("alder"))
+        await papers.add()
+        scan_id = await papers.start_scan()
+        assert (await papers.app.settle(scan_id))["state"] == "completed"
+        assert (await papers.app.settle((await child_of(papers, scan_id)).id))["state"] == "completed"
+        assert await papers.names() == {"a.txt"}
+
+
+async def test_a_scan_that_waits_for_room_is_not_taken_for_a_stalled_one(tmp_path: Path) -> None:
+    limits = {"queue_documents": 2, "operation_stall_seconds": 1.0}
+    async with following(tmp_path, limits=limits, ingestion={"lease_seconds": 5.0}) as papers:
+        for word in WORDS:
+            papers.write(f"{word}.txt", note(word))
+        await papers.add()
+        papers.app.embedder.turnstile.close()
+        scan_id = await papers.start_scan()
+        await papers.app.embedder.turnstile.reached.wait()
+        child = (await child_of(papers, scan_id)).id
+        async with asyncio.timeout(40):  # the ingestion stands still, and is found to, twice
+            while True:
+                if [event["type"] for event in await papers.app.events(child)].count("retrying") >= 2:
+                    break
+                await asyncio.sleep(0.1)
+        assert "retrying" not in {event["type"] for event in await papers.app.events(scan_id)}
+        papers.app.embedder.turnstile.open()
+        assert (await papers.app.settle(scan_id))["state"] == "completed"
+        await papers.settle_all()
+        assert await papers.names() == {f"{word}.txt" for word in WORDS}
+
+
 async def test_pause_resume_and_cancel_reach_the_ingestion(tmp_path: Path) -> None:
     async with following(tmp_path, limits={"queue_documents": 4}) as papers:
         for word in WORDS:

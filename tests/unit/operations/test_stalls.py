@@ -69,3 +69,24 @@ def test_nobody_waits_for_ever(watch: StallWatch, time: ManualTime) -> None:
         watch.mark_moved("working")
     assert watch.is_stalled("hung")
     assert not watch.is_stalled("working")
+
+
+def test_who_waits_on_purpose_is_not_stalled_and_hides_no_other_stall(watch: StallWatch, time: ManualTime) -> None:
+    watch.begin("waiting")
+    watch.begin("hung")
+    for _ in range(12):
+        time.seconds += 9
+        watch.mark_waiting("waiting")
+        assert not watch.is_stalled("waiting")
+    assert watch.is_stalled("hung")
+    time.seconds += 11
+    assert watch.is_stalled("waiting"), "it says nothing any more"
+
+
+def test_a_wait_on_purpose_is_no_progress(watch: StallWatch, time: ManualTime) -> None:
+    watch.begin("waiting")
+    watch.begin("hung")
+    time.seconds += 6
+    watch.mark_waiting("waiting")
+    time.seconds += 5
+    assert watch.is_stalled("hung")
