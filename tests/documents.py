@@ -4,6 +4,7 @@ import io
 import random
 import zlib
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fpdf import FPDF
@@ -19,6 +20,7 @@ HELVETICA = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
 def new_pdf() -> FPDF:
     """An empty A4 document in points, without automatic page breaks."""
     pdf = FPDF(unit="pt", format="A4")
+    pdf.set_creation_date(datetime(2026, 1, 1, tzinfo=UTC))  # the same call makes the same bytes
     pdf.set_auto_page_break(auto=False)
     pdf.set_font("helvetica", size=11)
     return pdf

@@ -60,9 +60,14 @@ def _show_table(views: list[SettingView], console: Console) -> None:
     table.add_column("Variable", no_wrap=True)
     for view in views:
         style = "" if view.source == "default" else "bold"
-        value = msgspec.json.encode(view.value).decode()
-        table.add_row(view.name, Text(one_line(value), style=style), Text(view.source, style=style), view.variable)
+        value = one_line(as_text(view.value))
+        table.add_row(view.name, Text(value, style=style), Text(view.source, style=style), view.variable)
     console.print(table)
+
+
+def as_text(value: Any) -> str:
+    """The value as JSON; a list as its environment variable takes it."""
+    return os.pathsep.join(value) if isinstance(value, tuple | list) else msgspec.json.encode(value).decode()
 
 
 def _without_password(value: Any) -> Any:
