@@ -17,6 +17,7 @@ from perplex_mono.library.models import (
     IndexEntry,
     StoredPage,
 )
+from perplex_mono.operations.models import Operation
 
 PENDING_STATUSES = ("received", "processing")
 
