@@ -217,7 +217,7 @@ def test_collections_go_by_name_or_id(
     assert {hit["document"]["name"] for hit in both} >= {"minutes.txt", "lighthouse.pdf"}
     missing = commands.run("search", "x", "-c", "nowhere")
     assert (missing.returncode, missing.stdout) == (2, "")
-    assert missing.stderr == "error: There is no collection 'nowhere'. There are: 'default', 'Board minutes'.\n"
+    assert missing.stderr == "error: There is no collection 'nowhere'. There are: 'default', 'anew', 'Board minutes'.\n"
 
 
 def test_many_files_go_in_several_requests(commands: CommandLine, server: ServerProcess) -> None:
