@@ -13,6 +13,7 @@ from benchmarks.texts import questions
 ROUNDS = 3
 SEARCHES = 60
 MAX_RATIO, MAX_ACTIVATE_SECONDS = 1.5, 1.0
+MIN_SAME_HITS = 8  # of ten: one of the two indexes may have a trained vector index, the other none yet
 
 
 def run(limit: int | None = None) -> list[Row]:
@@ -58,9 +59,9 @@ def _activate_row(product: Product) -> Row:
     product.post(f"/api/v1/collections/default/indexes/{before}/activate")
     again = product.search("protein")["hits"]
     seconds = time.perf_counter() - started
-    same = [hit["text"] for hit in found] == [hit["text"] for hit in again]
-    note = f"activate and the next search, {'the same' if same else 'other'} hits"
-    met = same and seconds <= MAX_ACTIVATE_SECONDS
+    same = len({hit["text"] for hit in found} & {hit["text"] for hit in again})
+    note = f"activate and the next search; {same} of {len(found)} hits are those of the other index"
+    met = same >= MIN_SAME_HITS and seconds <= MAX_ACTIVATE_SECONDS
     return Row("back to the index before", seconds * 1000, "ms", None, None, "<= 1000 ms", met, note)
 
 
