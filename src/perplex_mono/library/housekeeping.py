@@ -18,8 +18,10 @@ from perplex_mono.storage.vectors import VectorStore
 
 ROUND_SECONDS = 300.0
 EMBEDDINGS_SECONDS = 6 * 3600.0
-# What was deleted leaves the files in the next idle moment, and after so long also under load.
-MAX_DELETED_SECONDS = 12 * 3600.0
+# Deleted text leaves the vector files after so long when nothing runs, and a little later in any case: within a day.
+# Writing a table anew costs as much as building it, so what is deleted in half a day goes together.
+MIN_DELETED_SECONDS = 12 * 3600.0
+MAX_DELETED_SECONDS = 20 * 3600.0
 DELETION_RETRY_SECONDS = 1800.0
 
 
@@ -48,10 +50,10 @@ class Housekeeper:
         self._started_at = time.monotonic()
 
     async def run(self) -> None:
-        """One round after another, until cancelled."""
+        """One round after another, until cancelled; the first when the start is long over."""
         while True:
-            await self.round()
             await asyncio.sleep(ROUND_SECONDS)
+            await self.round()
 
     async def round(self) -> None:
         """Do what is due."""
@@ -82,5 +84,6 @@ class Housekeeper:
 
     async def _purge_table(self, vectors: VectorStore, table: str) -> None:
         age_seconds = await vectors.deleted_seconds(table)
-        if age_seconds is not None and (self._is_idle() or age_seconds > MAX_DELETED_SECONDS):
+        limit_seconds = MIN_DELETED_SECONDS if self._is_idle() else MAX_DELETED_SECONDS
+        if age_seconds is not None and age_seconds > limit_seconds:
             await vectors.purge_deleted(table)
