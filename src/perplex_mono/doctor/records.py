@@ -9,8 +9,7 @@ from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.doctor.schemas import Finding
-from perplex_mono.errors import DataCorrupt
-from perplex_mono.ingestion.page_store import decode_page
+from perplex_mono.ingestion.page_store import PageStore, undecodable
 from perplex_mono.library.models import (
     Chunk,
     Collection,
@@ -63,7 +62,7 @@ class RecordChecks:
         after = ("", "", 0)
         while rows := await self._pages_after(after):
             after = (rows[-1].sha256, rows[-1].reader_version, rows[-1].number)
-            broken = await asyncio.to_thread(_undecodable, rows)
+            broken = await asyncio.to_thread(undecodable, rows)
             findings += [
                 Finding(
                     "pages",
@@ -148,11 +147,7 @@ class RecordChecks:
 
     async def _read_again(self, sha256: str, number: int) -> str:
         async with self._database.write() as session:
-            page = (
-                await session.exec(select(StoredPage).where(StoredPage.sha256 == sha256, StoredPage.number == number))
-            ).first()
-            if page is not None:
-                await session.delete(page)
+            await PageStore.drop(session, sha256, [number])
             ready = select(Document.id).where(Document.sha256 == sha256, Document.status == "ready")
             for document_id in (await session.exec(ready)).all():
                 await self._queue(session, document_id)
@@ -163,13 +158,3 @@ class RecordChecks:
         query = select(StoredPage).where(tuple_(*key) > tuple_(*after)).order_by(*key).limit(PAGES_AT_ONCE)
         async with self._database.read() as session:
             return (await session.exec(query)).all()
-
-
-def _undecodable(pages: Sequence[StoredPage]) -> list[StoredPage]:
-    broken = []
-    for page in pages:
-        try:
-            decode_page(page.payload)
-        except DataCorrupt:
-            broken.append(page)
-    return broken

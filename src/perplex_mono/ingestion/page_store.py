@@ -1,10 +1,11 @@
 """Pages as they were read, kept as checkpoints: no page is read or recognised twice for the same bytes."""
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Collection, Sequence
 
 import msgspec
-from sqlalchemy import tuple_
+from sqlalchemy import delete, tuple_
 from sqlalchemy.dialects.sqlite import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -78,14 +79,23 @@ class PageStore:
             payload = (await session.exec(query)).first()
         return None if payload is None else decode_page(payload)
 
+    async def find_broken(self, sha256: str) -> list[int]:
+        """Numbers of the stored pages of these bytes that cannot be decoded."""
+        broken: list[int] = []
+        first = 1
+        while True:
+            async with self._database.read() as session:
+                rows = await DocumentRepository(session).list_pages(sha256, first=first, limit=LOAD_PAGES)
+            broken += [page.number for page in await asyncio.to_thread(undecodable, rows)]
+            if len(rows) < LOAD_PAGES:
+                return broken
+            first = rows[-1].number + 1
+
     @staticmethod
-    async def drop_broken(session: AsyncSession, sha256: str) -> None:
-        """Remove the stored pages of these bytes that cannot be decoded, in the caller's transaction."""
-        for page in (await session.exec(select(StoredPage).where(StoredPage.sha256 == sha256))).all():
-            try:
-                decode_page(page.payload)
-            except DataCorrupt:
-                await session.delete(page)
+    async def drop(session: AsyncSession, sha256: str, numbers: Sequence[int]) -> None:
+        """Remove stored pages in the caller's transaction; they are read again when somebody wants them."""
+        gone = (col(StoredPage.sha256) == sha256) & col(StoredPage.number).in_(numbers)
+        await session.exec(delete(StoredPage).where(gone))
 
     @staticmethod
     async def add(session: AsyncSession, sha256: str, pages: Sequence[Page]) -> None:
@@ -116,3 +126,14 @@ def decode_page(payload: bytes) -> Page:
         return msgspec.msgpack.decode(zlib.decompress(payload), type=Page)
     except (zlib.error, msgspec.DecodeError) as error:
         raise DataCorrupt(f"A stored page cannot be decoded: {error}") from error
+
+
+def undecodable(pages: Sequence[StoredPage]) -> list[StoredPage]:
+    """Those that `decode_page` refuses. Takes its time: call it on a thread."""
+    broken = []
+    for page in pages:
+        try:
+            decode_page(page.payload)
+        except DataCorrupt:
+            broken.append(page)
+    return broken

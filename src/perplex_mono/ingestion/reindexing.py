@@ -133,11 +133,12 @@ class ReindexHandler:
 
     async def _ingest_anew(self, claim: Claim, document: Document, damage: DataCorrupt) -> None:
         """A document whose stored pages are damaged is read again from its original; it holds up no other."""
+        broken = await self._pages.find_broken(document.sha256)
         async with self._ledger.fenced(claim) as (session, operation):
             row = await session.get(Document, document.id)
             if row is None or row.status != "ready":
                 return
-            await self._pages.drop_broken(session, row.sha256)
+            await self._pages.drop(session, row.sha256, broken)
             await ingest_anew(session, self._ledger, row)
             message = f"{damage} It is read again from its original."
             warning = {"document_id": row.id, "name": row.name, "message": message}
