@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import ColumnElement, delete, exists, not_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from perplex_mono.library.models import Chunk, StoredEmbedding
+from perplex_mono.library.models import Chunk, SearchIndex, StoredEmbedding
 from perplex_mono.operations.models import Operation
 from perplex_mono.storage.database import Database
 
@@ -14,22 +14,6 @@ SLICE_EMBEDDINGS = 5000
 HASHES_A_STATEMENT = 400
 # What an operation that runs has just computed, or found, may not have its chunk yet.
 EMBEDDING_KINDS = ("ingest", "reindex")
-PURGE_SLICE = text(
-    """
-    DELETE FROM embeddings WHERE model_key = :model_key AND input_hash > :after AND input_hash <= :last AND NOT EXISTS (
-        SELECT 1 FROM chunks JOIN indexes ON indexes.id = chunks.index_id
-        WHERE chunks.input_hash = embeddings.input_hash AND indexes.model_key = embeddings.model_key
-    )
-    """
-)
-PURGE_HASHES = text(
-    """
-    DELETE FROM embeddings WHERE model_key IN (SELECT model_key FROM indexes) AND input_hash IN :hashes AND NOT EXISTS (
-        SELECT 1 FROM chunks JOIN indexes ON indexes.id = chunks.index_id
-        WHERE chunks.input_hash = embeddings.input_hash AND indexes.model_key = embeddings.model_key
-    )
-    """
-).bindparams(bindparam("hashes", expanding=True))
 
 
 async def list_hashes(session: AsyncSession, document_ids: Sequence[str]) -> Sequence[str]:
@@ -42,9 +26,10 @@ async def purge_hashes(session: AsyncSession, hashes: Sequence[str]) -> None:
     """Remove those of these embeddings that no chunk uses, in the caller's transaction; none while others are made."""
     if await _is_embedding(session):
         return
-    connection = await session.connection()
+    of_any_model = col(StoredEmbedding.model_key).in_(select(SearchIndex.model_key))
     for start in range(0, len(hashes), HASHES_A_STATEMENT):
-        await connection.execute(PURGE_HASHES, {"hashes": hashes[start : start + HASHES_A_STATEMENT]})
+        some = col(StoredEmbedding.input_hash).in_(hashes[start : start + HASHES_A_STATEMENT])
+        await session.exec(delete(StoredEmbedding).where(of_any_model, some, _is_unused()))
 
 
 async def purge_embeddings(database: Database, *, is_forced: bool = False) -> bool:
@@ -61,9 +46,10 @@ async def purge_embeddings(database: Database, *, is_forced: bool = False) -> bo
             async with database.write() as session:
                 if not is_forced and await _is_embedding(session):
                     return False
-                connection = await session.connection()
-                limits = {"model_key": model_key, "after": after, "last": last or "g"}  # beyond every hex digit
-                await connection.execute(PURGE_SLICE, limits)
+                here = (col(StoredEmbedding.model_key) == model_key) & (col(StoredEmbedding.input_hash) > after)
+                if last is not None:
+                    here &= col(StoredEmbedding.input_hash) <= last
+                await session.exec(delete(StoredEmbedding).where(here, _is_unused()))
             after = last
     return True
 
@@ -83,3 +69,13 @@ async def _slice_end(database: Database, model_key: str, after: str) -> str | No
 async def _is_embedding(session: AsyncSession) -> bool:
     query = select(Operation.id).where(col(Operation.kind).in_(EMBEDDING_KINDS), Operation.state == "running")
     return (await session.exec(query.limit(1))).first() is not None
+
+
+def _is_unused() -> ColumnElement[bool]:
+    """Whether no chunk of an index with the embedding's model reads the same."""
+    use = exists().where(
+        col(Chunk.input_hash) == col(StoredEmbedding.input_hash),
+        col(Chunk.index_id) == col(SearchIndex.id),
+        col(SearchIndex.model_key) == col(StoredEmbedding.model_key),
+    )
+    return not_(use)
