@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from loguru import logger
@@ -13,6 +13,33 @@ from perplex_mono.operations.ledger import Progress
 from perplex_mono.operations.pace import Pace
 
 FLUSH_SECONDS = 0.25
+
+
+@asynccontextmanager
+async def recording(flush: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Call `flush` a few times a second while the block runs, and once more when it ended well.
+
+    A record that cannot be written harms nothing: the next one says the same and more.
+    """
+    task = asyncio.create_task(_flush_for_ever(flush))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await flush()
+
+
+async def _flush_for_ever(flush: Callable[[], Awaitable[None]]) -> None:
+    """Until cancelled, or until the work is no longer ours."""
+    while True:
+        await asyncio.sleep(FLUSH_SECONDS)
+        try:
+            await flush()
+        except StaleLease:
+            return
+        except Exception as error:
+            logger.warning("progress.not_recorded", reason=str(error))
 
 
 class ProgressMeter:
@@ -83,27 +110,9 @@ class ProgressMeter:
         usual = self._opened_units / self._opened if self._opened else 1.0
         return max(0.0, self.total - self.done + self._unopened * (usual - 1))
 
-    @asynccontextmanager
-    async def recording(self) -> AsyncIterator[None]:
+    def recording(self) -> AbstractAsyncContextManager[None]:
         """Record while the block runs, and once more when it ended well."""
-        task = asyncio.create_task(self.run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        await self.flush()
-
-    async def run(self) -> None:
-        """Record whenever something changed, until cancelled or until the work is no longer ours."""
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            try:
-                await self.flush()
-            except StaleLease:
-                return
-            except Exception as error:
-                logger.warning("progress.not_recorded", reason=str(error))
+        return recording(self.flush)
 
     async def flush(self) -> None:
         """Record now if something changed since the last time."""

@@ -63,16 +63,13 @@ class ScanHandler:
             await self._ledger.complete(claim, summary={"reason": "the source was deleted"})
             return
         progress = ScanProgress(self._ledger, claim, self._metrics)
-        recording = asyncio.create_task(progress.run())
         try:
-            await self._scan(claim, source, progress)
+            async with progress.recording():
+                await self._scan(claim, source, progress)
+                progress.current = ""
         except (Unavailable, NotFound) as error:
             await self._ledger.fail(claim, error, permanent=True)
             return
-        finally:
-            recording.cancel()
-        progress.current = ""
-        await progress.flush()
         await self._ledger.complete(claim, summary=progress.counts.as_data())
 
     async def _source(self, claim: Claim) -> Source | None:

@@ -1,12 +1,12 @@
 """What a scan says of itself while it runs: counts, a few times a second."""
 
-import asyncio
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from perplex_mono.operations.ledger import Claim, Ledger
+from perplex_mono.operations.progress import recording
 from perplex_mono.telemetry.metrics import Metrics
 
-FLUSH_SECONDS = 0.25
 MAX_WARNINGS = 100
 
 
@@ -47,17 +47,13 @@ class ScanProgress:
         """The scan waits on purpose."""
         self._ledger.mark_waiting(self._claim)
 
-    async def run(self) -> None:
-        """Record whenever something changed, until cancelled."""
-        while True:
-            await self.flush()
-            await asyncio.sleep(FLUSH_SECONDS)
+    def recording(self) -> AbstractAsyncContextManager[None]:
+        """Record while the block runs, and once more when it ended well."""
+        return recording(self._flush)
 
-    async def flush(self) -> None:
-        """Record now if something changed since the last time."""
+    async def _flush(self) -> None:
         now = (self.counts.as_data(), self.current)
         if now != self._told:
+            data = {**self.counts.as_data(), "current": self.current}
+            await self._ledger.record_scan(self._claim, seen=self.counts.seen, data=data)
             self._told = now
-            await self._ledger.record_scan(
-                self._claim, seen=self.counts.seen, data={**self.counts.as_data(), "current": self.current}
-            )

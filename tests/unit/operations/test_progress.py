@@ -198,5 +198,13 @@ async def test_recording_ends_when_the_work_is_no_longer_ours(monkeypatch: pytes
 
     meter = ProgressMeter(record, unit="pages", total=3)
     meter.advance(1, {})
-    async with asyncio.timeout(10):
-        await meter.run()
+    others = asyncio.all_tasks()
+
+    async def work() -> None:
+        async with meter.recording():
+            (background,) = asyncio.all_tasks() - others
+            await asyncio.wait([background], timeout=10)
+            assert background.done()
+
+    with pytest.raises(StaleLease):  # from the last record, when the block ends
+        await work()
