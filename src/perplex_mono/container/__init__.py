@@ -11,31 +11,25 @@ from perplex_mono.answers.summaries import SummaryService
 from perplex_mono.container.background import Background
 from perplex_mono.container.inference import Inference, open_inference
 from perplex_mono.container.ingestion import Ingestion, open_ingestion
+from perplex_mono.container.library import Library, open_library
 from perplex_mono.container.sources import folder_watcher, scan_handler
 from perplex_mono.container.storage import Storage, open_storage
 from perplex_mono.inference.embedder import Embedder
 from perplex_mono.inference.models import OpenModel
 from perplex_mono.inference.ocr import OcrEngine
 from perplex_mono.inference.readiness import embedding_status, ocr_status
-from perplex_mono.ingestion.chunking import find_fault
 from perplex_mono.ingestion.passages import StoredPassages
 from perplex_mono.ingestion.previews import ChunkPreviewer
 from perplex_mono.ingestion.readiness import readers_status
 from perplex_mono.ingestion.service import ReadingService
-from perplex_mono.library.backlog import Backlog
 from perplex_mono.library.collections import CollectionService
 from perplex_mono.library.housekeeping import Housekeeper
 from perplex_mono.library.indexes import IndexService
 from perplex_mono.library.jobs import DeleteHandler
-from perplex_mono.library.models import LOCAL_OWNER
-from perplex_mono.library.recipes import IndexRecipes
 from perplex_mono.library.service import DocumentService
-from perplex_mono.library.throughput import Throughput
 from perplex_mono.library.uploads import UploadReceiver
-from perplex_mono.operations.dispatcher import Dispatcher
-from perplex_mono.operations.events import EventBus
+from perplex_mono.operations.dispatcher import Dispatcher, OperationHandler
 from perplex_mono.operations.feeds import FeedService
-from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.service import OperationService
 from perplex_mono.search.service import SearchOptions, SearchService
 from perplex_mono.settings import Settings
@@ -115,53 +109,38 @@ async def open_container(
 
 async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, inference: Inference) -> Container:
     limits, database, metrics = settings.limits, storage.database, Metrics()
-    bus = EventBus()
-    ledger = _ledger(settings, storage, bus)
-    throughput = Throughput()
-    backlog = Backlog(database, throughput, max_documents=limits.queue_documents, max_hours=limits.queue_hours)
-    metrics.count_queue_with(backlog.figures)
-    documents = DocumentService(database, storage.blobs, ledger, backlog, max_name_chars=limits.max_name_chars)
-    recipes = _recipes(settings, inference)
-    collections = CollectionService(database, ledger, recipes)
-    indexes = IndexService(database, ledger, recipes)
-    ledger.on_stopped(documents.settle_unfinished)
-    ledger.on_stopped(indexes.settle_unfinished)
-    ledger.on_retried(documents.requeue_unready)
-    await collections.ensure_default(LOCAL_OWNER)
-    ingestion = await open_ingestion(settings, stack, storage, inference, ledger, throughput, metrics)
+    library = await open_library(settings, storage, inference, metrics)
+    ledger, documents = library.ledger, library.documents
+    ingestion = await open_ingestion(settings, stack, storage, inference, library, metrics)
     searcher = _searcher(settings, storage, inference, ingestion)
-    previewer = ChunkPreviewer(documents, ingestion.pages, ingestion.cutter, recipes, inference.models.default)
     background = Background(settings, stack)
     folders = AllowedFolders(settings.sources.roots, settings.data_directory)
-    dispatcher = background.dispatcher(
-        ledger,
-        {
-            "ingest": ingestion.handler,
-            "reindex": ingestion.reindexer,
-            "scan": scan_handler(settings, storage, ledger, folders, metrics),
-            "delete": DeleteHandler(database, ledger, storage.blobs, storage.vectors),
-        },
-    )
-    background.supervise("index", ingestion.committer.run)
-    background.supervise("event_loop", metrics.watch_loop)
-    housekeeper = _housekeeper(settings, storage, ledger, indexes, dispatcher)
-    background.supervise("housekeeping", housekeeper.run)
-    await background.run_operations(dispatcher, ledger, storage.directory, metrics)
+    handlers: dict[str, OperationHandler] = {
+        "ingest": ingestion.handler,
+        "reindex": ingestion.reindexer,
+        "scan": scan_handler(settings, storage, ledger, folders, metrics),
+        "delete": DeleteHandler(database, ledger, storage.blobs, storage.vectors),
+    }
+    dispatcher = background.dispatcher(ledger, handlers)
     operations = OperationService(database, ledger, dispatcher.interrupt)
     sources = SourceService(database, ledger, operations, folders)
     ledger.on_stopped(sources.warn_of_failure)
-    hub = SocketHub(per_user=limits.sockets_per_user, total=limits.sockets_total)
-    metrics.sockets.set_function(lambda: hub.open_count)
+    housekeeper = _housekeeper(settings, storage, library, dispatcher)
+    background.supervise("index", ingestion.committer.run)
+    background.supervise("event_loop", metrics.watch_loop)
+    background.supervise("housekeeping", housekeeper.run)
+    await background.run_operations(dispatcher, ledger, storage.directory, metrics)
+    default_model = inference.models.default
     return Container(
         settings=settings,
-        collections=collections,
-        indexes=indexes,
+        collections=library.collections,
+        indexes=library.indexes,
         documents=documents,
         uploads=UploadReceiver(
             storage.blobs, max_upload_bytes=limits.max_upload_bytes, max_files=limits.max_files_per_request
         ),
         reading=ReadingService(database, documents, storage.blobs, ingestion.pages, ingestion.readers),
-        previewer=previewer,
+        previewer=ChunkPreviewer(documents, ingestion.pages, ingestion.cutter, library.recipes, default_model),
         searcher=searcher,
         answers=AnswerService(database, searcher, ingestion.pages, ExtractiveWriter(inference.embedder)),
         summaries=SummaryService(database, documents, ingestion.pages),
@@ -169,8 +148,8 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
         watcher=folder_watcher(settings, sources, background),
         operations=operations,
         housekeeper=housekeeper,
-        feeds=FeedService(database, bus),
-        hub=hub,
+        feeds=FeedService(database, library.bus),
+        hub=_hub(settings, metrics),
         health_service=_health(settings, metrics, storage, inference, ingestion, background),
         metrics=metrics,
         blobs=storage.blobs,
@@ -179,37 +158,21 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     )
 
 
-def _ledger(settings: Settings, storage: Storage, bus: EventBus) -> Ledger:
-    return Ledger(
-        storage.database,
-        bus,
-        lease_seconds=settings.ingestion.lease_seconds,
-        max_attempts=settings.ingestion.max_attempts,
-    )
+def _hub(settings: Settings, metrics: Metrics) -> SocketHub:
+    hub = SocketHub(per_user=settings.limits.sockets_per_user, total=settings.limits.sockets_total)
+    metrics.sockets.set_function(lambda: hub.open_count)
+    return hub
 
 
-def _housekeeper(
-    settings: Settings, storage: Storage, ledger: Ledger, indexes: IndexService, dispatcher: Dispatcher
-) -> Housekeeper:
+def _housekeeper(settings: Settings, storage: Storage, library: Library, dispatcher: Dispatcher) -> Housekeeper:
     return Housekeeper(
         storage.database,
-        ledger,
-        indexes,
+        library.ledger,
+        library.indexes,
         storage.vectors,
         is_idle=lambda: dispatcher.running_count == 0,
         event_days=settings.limits.event_retention_days,
         retired_days=settings.indexes.keep_retired_days,
-    )
-
-
-def _recipes(settings: Settings, inference: Inference) -> IndexRecipes:
-    chunking = settings.chunking
-    return IndexRecipes(
-        inference.models,
-        find_fault,
-        strategy=chunking.strategy,
-        max_tokens=chunking.max_tokens,
-        overlap_tokens=chunking.overlap_tokens,
     )
 
 

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from perplex_mono.container.inference import Inference
+from perplex_mono.container.library import Library
 from perplex_mono.container.storage import Storage
 from perplex_mono.inference.ocr_engines import usable_cores
 from perplex_mono.ingestion.attachments import AttachmentKeeper
@@ -20,8 +21,6 @@ from perplex_mono.ingestion.reader_pool import ReaderPool
 from perplex_mono.ingestion.readers.contract import ReaderLimits
 from perplex_mono.ingestion.reindexing import ReindexHandler
 from perplex_mono.ingestion.targets import IndexTargets
-from perplex_mono.library.throughput import Throughput
-from perplex_mono.operations.ledger import Ledger
 from perplex_mono.settings import Settings
 from perplex_mono.telemetry.metrics import Metrics
 
@@ -46,11 +45,11 @@ async def open_ingestion(
     stack: AsyncExitStack,
     storage: Storage,
     inference: Inference,
-    ledger: Ledger,
-    throughput: Throughput,
+    library: Library,
     metrics: Metrics,
 ) -> Ingestion:
     """Build the pipeline and its parts, from reader children to the committer."""
+    ledger = library.ledger
     readers, reader_limits = await _open_readers(settings, stack)
     pages = PageStore(storage.database)
     chunks = ChunkStore(storage.database, metrics)
@@ -66,16 +65,7 @@ async def open_ingestion(
         max_seconds=settings.ingestion.commit_seconds,
     )
     states = DocumentStates(ledger, max_attempts=settings.ingestion.max_attempts)
-    page_reader = PageReader(
-        readers,
-        inference.ocr,
-        pages,
-        storage.blobs,
-        limits=reader_limits,
-        pages_ahead=(settings.ocr.threads or usable_cores()) + 1,
-        min_confidence=settings.ocr.min_confidence,
-        metrics=metrics,
-    )
+    page_reader = _page_reader(settings, storage, inference, readers, reader_limits, pages, metrics)
     attachments = AttachmentKeeper(
         ledger,
         storage.blobs,
@@ -89,11 +79,32 @@ async def open_ingestion(
         IngestPipeline(states, page_reader, attachments, cutter, chunks, committer),
         committer,
         targets,
-        throughput,
+        library.throughput,
         concurrent_documents=settings.ingestion.concurrent_documents,
     )
     reindexer = ReindexHandler(storage.database, ledger, pages, cutter, chunks, committer, targets)
     return Ingestion(handler, reindexer, committer, readers, pages, cutter)
+
+
+def _page_reader(
+    settings: Settings,
+    storage: Storage,
+    inference: Inference,
+    readers: ReaderPool,
+    limits: ReaderLimits,
+    pages: PageStore,
+    metrics: Metrics,
+) -> PageReader:
+    return PageReader(
+        readers,
+        inference.ocr,
+        pages,
+        storage.blobs,
+        limits=limits,
+        pages_ahead=(settings.ocr.threads or usable_cores()) + 1,
+        min_confidence=settings.ocr.min_confidence,
+        metrics=metrics,
+    )
 
 
 async def _open_readers(settings: Settings, stack: AsyncExitStack) -> tuple[ReaderPool, ReaderLimits]:

@@ -1,0 +1,60 @@
+"""Builds what is stored and what is done to it: collections, documents, indexes, and the ledger of long work."""
+
+from dataclasses import dataclass
+
+from perplex_mono.container.inference import Inference
+from perplex_mono.container.storage import Storage
+from perplex_mono.ingestion.chunking import find_fault
+from perplex_mono.library.backlog import Backlog
+from perplex_mono.library.collections import CollectionService
+from perplex_mono.library.indexes import IndexService
+from perplex_mono.library.models import LOCAL_OWNER
+from perplex_mono.library.recipes import IndexRecipes
+from perplex_mono.library.service import DocumentService
+from perplex_mono.library.throughput import Throughput
+from perplex_mono.operations.events import EventBus
+from perplex_mono.operations.ledger import Ledger
+from perplex_mono.settings import Settings
+from perplex_mono.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Library:
+    """What is stored, and the ledger of what is done to it."""
+
+    bus: EventBus
+    ledger: Ledger
+    throughput: Throughput
+    recipes: IndexRecipes
+    documents: DocumentService
+    collections: CollectionService
+    indexes: IndexService
+
+
+async def open_library(settings: Settings, storage: Storage, inference: Inference, metrics: Metrics) -> Library:
+    """Build the services and tell the ledger who settles what an operation leaves; make the default collection."""
+    database, limits, bus = storage.database, settings.limits, EventBus()
+    ledger = Ledger(
+        database,
+        bus,
+        lease_seconds=settings.ingestion.lease_seconds,
+        max_attempts=settings.ingestion.max_attempts,
+    )
+    throughput = Throughput()
+    backlog = Backlog(database, throughput, max_documents=limits.queue_documents, max_hours=limits.queue_hours)
+    metrics.count_queue_with(backlog.figures)
+    documents = DocumentService(database, storage.blobs, ledger, backlog, max_name_chars=limits.max_name_chars)
+    recipes = IndexRecipes(
+        inference.models,
+        find_fault,
+        strategy=settings.chunking.strategy,
+        max_tokens=settings.chunking.max_tokens,
+        overlap_tokens=settings.chunking.overlap_tokens,
+    )
+    indexes = IndexService(database, ledger, recipes)
+    ledger.on_stopped(documents.settle_unfinished)
+    ledger.on_stopped(indexes.settle_unfinished)
+    ledger.on_retried(documents.requeue_unready)
+    collections = CollectionService(database, ledger, recipes)
+    await collections.ensure_default(LOCAL_OWNER)
+    return Library(bus, ledger, throughput, recipes, documents, collections, indexes)
