@@ -1,6 +1,6 @@
 """A folder, an application that follows it, and what tests ask of both."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.app_client import App, open_app
 
 SOURCES = "/api/v1/collections/default/sources"
+
+
+def note(word: str) -> str:
+    """A text with a word of its own."""
+    return f"The {word} was seen from the harbour wall again. " * 12
 
 
 class FollowedFolder:
@@ -37,6 +42,23 @@ class FollowedFolder:
         assert answer.status_code == 201, answer.text
         self.source = answer.json()
         return self.source
+
+    async def follow(self, files: Mapping[str, str | bytes]) -> dict[str, int]:
+        """Write these files, add the source and scan it; what the scan counted."""
+        for name, content in files.items():
+            self.write(name, content)
+        await self.add()
+        return await self.scan()
+
+    async def begin_held_scan(self, words: Sequence[str]) -> str:
+        """Scan a new source with a note for each word, and hold the first that is to be embedded; the scan's id."""
+        for word in words:
+            self.write(f"{word}.txt", note(word))
+        await self.add()
+        self.app.embedder.turnstile.close()
+        scan_id = await self.start_scan()
+        await self.app.embedder.turnstile.reached.wait()
+        return scan_id
 
     async def start_scan(self) -> str:
         """Ask for a scan; its id."""

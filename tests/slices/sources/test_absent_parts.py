@@ -14,11 +14,7 @@ from sqlmodel import select
 
 from perplex_mono.sources import walking
 from perplex_mono.sources.models import SourceFile
-from tests.slices.sources.following import FollowedFolder, following
-
-
-def note(word: str) -> str:
-    return f"The {word} was seen from the harbour wall again. " * 12
+from tests.slices.sources.following import FollowedFolder, following, note
 
 
 class UnreadableEntry:
@@ -95,9 +91,7 @@ async def test_a_file_that_cannot_be_looked_at_keeps_its_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knows_kind: bool
 ) -> None:
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.txt": note("walrus")})
         with monkeypatch.context() as patch:
             make_unreadable(patch, "a.txt", knows_kind=knows_kind)
             assert (await papers.scan())["removed"] == 0
@@ -170,9 +164,7 @@ async def test_files_of_a_file_system_that_is_not_mounted_stay(tmp_path: Path) -
 
 async def test_files_that_moved_here_from_a_file_system_that_is_gone_are_renamed(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
-        papers.write("nas/a.txt", note("walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"nas/a.txt": note("walrus")})
         (before,) = (await papers.documents()).values()
         await pretend_another_device(papers, b"nas/")
         papers.write("here/b.txt", note("walrus"))

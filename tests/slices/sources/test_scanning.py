@@ -17,13 +17,9 @@ from perplex_mono.sources.models import Source, SourceFile
 from perplex_mono.sources.receiving import FileReceiver
 from perplex_mono.sources.recording import ScanRecorder
 from perplex_mono.sources.walking import FoundFile
-from tests.slices.sources.following import SOURCES, FollowedFolder, following
+from tests.slices.sources.following import SOURCES, FollowedFolder, following, note
 
 WORDS = ("walrus", "seal", "otter", "narwhal", "gannet", "puffin", "plover", "heron")
-
-
-def note(word: str) -> str:
-    return f"The {word} was seen from the harbour wall again. " * 12
 
 
 async def act(papers: FollowedFolder, action: str, operation_id: str, status: int = 200) -> dict[str, Any]:
@@ -140,10 +136,7 @@ async def test_names_that_are_not_utf8_are_read_too(tmp_path: Path) -> None:
 async def test_a_folder_that_cannot_be_listed_keeps_its_documents(tmp_path: Path, monkeypatch: Any) -> None:
     """Root may list everything, so the failure is made."""
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        papers.write("shut/b.txt", note("seal"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.txt": note("walrus"), "shut/b.txt": note("seal")})
         listing = os.scandir
 
         def refuse(path: str) -> Any:
@@ -163,9 +156,7 @@ async def test_a_folder_that_cannot_be_listed_keeps_its_documents(tmp_path: Path
 async def test_a_file_that_changes_while_it_is_read_waits_for_the_next_scan(tmp_path: Path, monkeypatch: Any) -> None:
     """Such a moment cannot be met on purpose, so the file is changed between its two looks."""
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.txt": note("walrus")})
         papers.write("a.txt", note("seal") * 2)
         receive = FileReceiver._copy
 
@@ -335,11 +326,13 @@ async def test_files_are_listed_in_pages(tmp_path: Path) -> None:
 
 async def test_a_file_whose_document_failed_says_why(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        papers.write("broken.pdf", b"%PDF-1.7\nnothing that could be read\n" + b"x" * 900)
-        papers.write("empty.txt", "")
-        await papers.add()
-        await papers.scan()
+        await papers.follow(
+            {
+                "a.txt": note("walrus"),
+                "broken.pdf": b"%PDF-1.7\nnothing that could be read\n" + b"x" * 900,
+                "empty.txt": "",
+            }
+        )
         broken = (await papers.documents())["broken.pdf"]
         assert broken["status"] == "failed"
         (failed,) = (await papers.app.client.get(f"{papers.url}/files?status=failed")).json()["items"]
@@ -353,9 +346,7 @@ async def test_a_file_whose_document_failed_says_why(tmp_path: Path) -> None:
 
 async def test_a_folder_that_vanished_removes_nothing(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.txt": note("walrus")})
         away = papers.folder.rename(papers.folder.with_name("away"))
         operation = await papers.app.settle(await papers.start_scan())
         assert operation["state"] == "failed"
@@ -395,9 +386,7 @@ async def test_files_that_were_away_for_a_broken_scan_are_not_read_again(tmp_pat
     async with following(tmp_path) as papers:
         for word in WORDS:
             papers.write(f"sub/{word}.txt", note(word))
-        papers.write("z.txt", note("zander"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"z.txt": note("zander")})
         monkeypatch.setattr(ScanRecorder, "remove_missing", _fall_over)
         (papers.folder / "sub").rename(tmp_path / "away")
         scan_id = await papers.start_scan()
@@ -416,9 +405,7 @@ async def _fall_over(*_: Any) -> None:
 
 async def test_a_folder_that_vanishes_during_the_scan_removes_nothing(tmp_path: Path, monkeypatch: Any) -> None:
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.txt": note("walrus")})
         listing = os.scandir
 
         def list_and_move_away(path: str) -> Any:
@@ -453,12 +440,7 @@ async def test_an_empty_mount_point_removes_nothing(tmp_path: Path) -> None:
 
 async def test_a_full_queue_makes_the_scan_wait_and_not_fail(tmp_path: Path) -> None:
     async with following(tmp_path, limits={"queue_documents": 4}) as papers:
-        for word in WORDS:
-            papers.write(f"{word}.txt", note(word))
-        await papers.add()
-        papers.app.embedder.turnstile.close()
-        scan_id = await papers.start_scan()
-        await papers.app.embedder.turnstile.reached.wait()
+        scan_id = await papers.begin_held_scan(WORDS)
         await asyncio.sleep(0.6)
         assert 2 <= await count(papers, Document) <= 4
         papers.app.embedder.turnstile.open()
@@ -487,12 +469,7 @@ async def test_documents_of_a_paused_operation_take_no_room(tmp_path: Path) -> N
 async def test_a_scan_that_waits_for_room_is_not_taken_for_a_stalled_one(tmp_path: Path) -> None:
     limits = {"queue_documents": 2, "operation_stall_seconds": 1.0}
     async with following(tmp_path, limits=limits, ingestion={"lease_seconds": 5.0}) as papers:
-        for word in WORDS:
-            papers.write(f"{word}.txt", note(word))
-        await papers.add()
-        papers.app.embedder.turnstile.close()
-        scan_id = await papers.start_scan()
-        await papers.app.embedder.turnstile.reached.wait()
+        scan_id = await papers.begin_held_scan(WORDS)
         child = (await child_of(papers, scan_id)).id
         async with asyncio.timeout(40):  # the ingestion stands still, and is found to, twice
             while True:
@@ -508,12 +485,7 @@ async def test_a_scan_that_waits_for_room_is_not_taken_for_a_stalled_one(tmp_pat
 
 async def test_pause_resume_and_cancel_reach_the_ingestion(tmp_path: Path) -> None:
     async with following(tmp_path, limits={"queue_documents": 4}) as papers:
-        for word in WORDS:
-            papers.write(f"{word}.txt", note(word))
-        await papers.add()
-        papers.app.embedder.turnstile.close()
-        scan_id = await papers.start_scan()
-        await papers.app.embedder.turnstile.reached.wait()
+        scan_id = await papers.begin_held_scan(WORDS)
         child = (await child_of(papers, scan_id)).id
         refused = await act(papers, "cancel", child, 409)
         assert scan_id in refused["detail"]
@@ -532,12 +504,7 @@ async def test_pause_resume_and_cancel_reach_the_ingestion(tmp_path: Path) -> No
 
 async def test_a_cancelled_scan_can_be_retried(tmp_path: Path) -> None:
     async with following(tmp_path, limits={"queue_documents": 4}) as papers:
-        for word in WORDS:
-            papers.write(f"{word}.txt", note(word))
-        await papers.add()
-        papers.app.embedder.turnstile.close()
-        scan_id = await papers.start_scan()
-        await papers.app.embedder.turnstile.reached.wait()
+        scan_id = await papers.begin_held_scan(WORDS)
         await act(papers, "cancel", scan_id)
         papers.app.embedder.turnstile.open()
         await act(papers, "retry", scan_id)
@@ -548,12 +515,7 @@ async def test_a_cancelled_scan_can_be_retried(tmp_path: Path) -> None:
 
 async def test_a_scan_whose_server_ends_goes_on_at_the_next_start(tmp_path: Path) -> None:
     async with following(tmp_path, limits={"queue_documents": 4}) as papers:
-        for word in WORDS:
-            papers.write(f"{word}.txt", note(word))
-        await papers.add()
-        papers.app.embedder.turnstile.close()
-        scan_id = await papers.start_scan()
-        await papers.app.embedder.turnstile.reached.wait()
+        scan_id = await papers.begin_held_scan(WORDS)
         source = papers.source
     async with following(tmp_path) as papers:
         papers.source = source
@@ -631,12 +593,7 @@ async def test_a_second_scan_of_a_source_keeps_no_other_source_waiting(tmp_path:
 
 async def test_deleting_the_source_ends_its_scan(tmp_path: Path) -> None:
     async with following(tmp_path, limits={"queue_documents": 4}) as papers:
-        for word in WORDS:
-            papers.write(f"{word}.txt", note(word))
-        await papers.add()
-        papers.app.embedder.turnstile.close()
-        scan_id = await papers.start_scan()
-        await papers.app.embedder.turnstile.reached.wait()
+        scan_id = await papers.begin_held_scan(WORDS)
         await papers.app.client.delete(papers.url)
         papers.app.embedder.turnstile.open()
         await papers.settle_all()

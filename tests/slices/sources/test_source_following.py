@@ -4,19 +4,12 @@ import os
 import shutil
 from pathlib import Path
 
-from tests.slices.sources.following import FollowedFolder, following
-
-
-def note(word: str) -> str:
-    return f"The {word} was seen from the harbour wall again. " * 12
+from tests.slices.sources.following import FollowedFolder, following, note
 
 
 async def test_new_files_become_documents(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        papers.write("deep/er/b.md", "# Seals\n\n" + note("seal"))
-        await papers.add()
-        counts = await papers.scan()
+        counts = await papers.follow({"a.txt": note("walrus"), "deep/er/b.md": "# Seals\n\n" + note("seal")})
         assert counts == {"seen": 2, "new": 2, "changed": 0, "renamed": 0, "removed": 0, "skipped": 0}
         assert await papers.names() == {"a.txt", "b.md"}
         assert await papers.found("seal") == {"b.md"}
@@ -40,9 +33,7 @@ async def test_what_is_unchanged_is_not_even_opened(tmp_path: Path) -> None:
 
 async def test_an_edited_file_replaces_its_document_and_keeps_what_people_said_of_it(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.txt": note("walrus")})
         old = (await papers.documents())["a.txt"]
         await papers.app.client.patch(
             f"/api/v1/documents/{old['id']}", json={"tags": ["sea"], "metadata": {"shelf": 3}}
@@ -61,9 +52,7 @@ async def test_an_edited_file_replaces_its_document_and_keeps_what_people_said_o
 
 async def test_the_old_version_is_found_until_the_new_one_is_ready(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.txt": note("walrus")})
         papers.app.embedder.turnstile.close()
         papers.write("a.txt", note("seal") + "More.")
         await papers.app.settle(await papers.start_scan())
@@ -77,9 +66,7 @@ async def test_the_old_version_is_found_until_the_new_one_is_ready(tmp_path: Pat
 
 async def test_a_version_that_fails_leaves_the_old_one_and_is_seen(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
-        papers.write("a.pdf", _pdf(tmp_path, "walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.pdf": _pdf(tmp_path, "walrus")})
         papers.write("a.pdf", b"%PDF-1.7\nnothing that could be read\n" + b"x" * 900)
         await papers.scan()
         items = (await papers.app.client.get("/api/v1/collections/default/documents")).json()["items"]
@@ -96,9 +83,7 @@ async def test_a_version_that_fails_leaves_the_old_one_and_is_seen(tmp_path: Pat
 
 async def test_edits_during_an_edit_end_in_one_version(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.txt": note("walrus")})
         papers.app.embedder.turnstile.close()
         for word in ("seal", "otter", "narwhal"):
             papers.write("a.txt", note(word) + word * 3)
@@ -113,9 +98,7 @@ async def test_edits_during_an_edit_end_in_one_version(tmp_path: Path) -> None:
 
 async def test_a_file_put_back_to_what_it_was_keeps_its_old_document(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.txt": note("walrus")})
         old = (await papers.documents())["a.txt"]
         papers.app.embedder.turnstile.close()
         papers.write("a.txt", note("seal") + "More.")
@@ -152,9 +135,7 @@ async def test_renaming_a_folder_of_many_files_reads_and_embeds_nothing(tmp_path
 
 async def test_a_rename_keeps_a_name_that_somebody_gave(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.txt": note("walrus")})
         document = (await papers.documents())["a.txt"]
         await papers.app.client.patch(f"/api/v1/documents/{document['id']}", json={"name": "My walrus"})
         (papers.folder / "a.txt").rename(papers.folder / "b.txt")
@@ -165,9 +146,7 @@ async def test_a_rename_keeps_a_name_that_somebody_gave(tmp_path: Path) -> None:
 async def test_a_move_to_another_file_system_is_a_rename_too(tmp_path: Path) -> None:
     """There the inode is another one, and the bytes decide."""
     async with following(tmp_path) as papers:
-        papers.write("b.txt", note("walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"b.txt": note("walrus")})
         document = (await papers.documents())["b.txt"]
         for name, other in (("b.txt", "c.txt"), ("c.txt", "a.txt")):
             shutil.copyfile(papers.folder / name, papers.folder / other)
@@ -252,10 +231,7 @@ async def test_removed_files_take_their_documents_along(tmp_path: Path) -> None:
 async def test_what_people_uploaded_is_never_removed(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
         (before,) = await papers.app.ingest(("mine.txt", note("walrus").encode()))
-        papers.write("a.txt", note("walrus"))
-        papers.write("b.txt", note("seal"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.txt": note("walrus"), "b.txt": note("seal")})
         (after,) = await papers.app.ingest(("seal.txt", note("seal").encode()))
         assert after["name"] == "b.txt"
         (papers.folder / "a.txt").unlink()
@@ -269,9 +245,7 @@ async def test_what_people_uploaded_is_never_removed(tmp_path: Path) -> None:
 
 async def test_a_document_that_somebody_deleted_stays_away_until_its_file_changes(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.txt": note("walrus")})
         document = (await papers.documents())["a.txt"]
         await papers.app.client.delete(f"/api/v1/documents/{document['id']}")
         os.utime(papers.folder / "a.txt")
@@ -284,9 +258,7 @@ async def test_a_document_that_somebody_deleted_stays_away_until_its_file_change
 
 async def test_deleting_the_new_version_deletes_the_old_one_too(tmp_path: Path) -> None:
     async with following(tmp_path) as papers:
-        papers.write("a.txt", note("walrus"))
-        await papers.add()
-        await papers.scan()
+        await papers.follow({"a.txt": note("walrus")})
         papers.app.embedder.turnstile.close()
         papers.write("a.txt", note("seal") + "More.")
         await papers.app.settle(await papers.start_scan())
