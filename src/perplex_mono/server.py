@@ -7,6 +7,7 @@ holds its threads' locks; asyncio's way executes the child without them.
 import asyncio
 import signal
 import socket
+import sys
 from contextlib import suppress
 
 from granian.constants import HTTPModes, Interfaces
@@ -23,6 +24,9 @@ from perplex_mono.telemetry.logs import configure_logging
 from perplex_mono.telemetry.traces import configure_tracing
 from perplex_mono.web.local_guard import CLOSED_REASON, LocalGuard
 
+# For which a thread may keep the interpreter while others wait. Python's own 5 ms is half of what a question takes to
+# embed, and its many short calls pay it again and again while documents are cut on other threads.
+SWITCH_SECONDS = 0.0005
 LISTEN_POLL_SECONDS = 0.02
 # Connections that never finish their headers hold a place until this is over; idle ones are closed by it too.
 HEADERS_MILLISECONDS = 10_000
@@ -33,6 +37,7 @@ SOCKETS_STOP_SECONDS = 3.0
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises `ConfigurationError` when the address cannot be used."""
     limit_arenas()
+    sys.setswitchinterval(SWITCH_SECONDS)
     configure_logging(settings.logging)
     provider = configure_tracing(settings.telemetry)
     try:

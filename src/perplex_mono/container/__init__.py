@@ -189,7 +189,7 @@ def _searcher(settings: Settings, storage: Storage, inference: Inference, ingest
         cache_size=search.cache_size,
     )
     passages = StoredPassages(ingestion.pages)
-    return SearchService(storage.database, storage.vectors, inference.models, passages, options)
+    return SearchService(storage.database, storage.vectors, inference.models, passages, options, inference.priority)
 
 
 def _health(

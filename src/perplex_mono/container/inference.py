@@ -29,6 +29,7 @@ class Inference:
 
     models: EmbeddingModels
     ocr: OcrEngine
+    priority: QueryPriority
 
     @property
     def embedder(self) -> Embedder:
@@ -63,7 +64,7 @@ async def open_inference(
             max_queued_pages=settings.ocr.max_queued_pages,
         )
     stack.push_async_callback(ocr.close)
-    return Inference(models, ocr)
+    return Inference(models, ocr, engines.priority)
 
 
 class _Engines:
@@ -71,7 +72,7 @@ class _Engines:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.embedding
-        self._priority = QueryPriority(recent_seconds=QUERIES_RECENT_SECONDS)
+        self.priority = QueryPriority(recent_seconds=QUERIES_RECENT_SECONDS)
 
     def open_model(self, name: str) -> EmbeddingModel:
         """A model beside the one that is set. Blocks; raises `ConfigurationError` when it is not on this machine."""
@@ -91,5 +92,5 @@ class _Engines:
             query_cache_entries=settings.query_cache_size,
             idle_unload_seconds=settings.idle_unload_seconds if idle_unload_seconds is None else idle_unload_seconds,
             threads=settings.threads or None,
-            priority=self._priority,
+            priority=self.priority,
         )

@@ -8,6 +8,7 @@ from perplex_mono.container.library import Library
 from perplex_mono.container.storage import Storage
 from perplex_mono.inference.ocr_engines import usable_cores
 from perplex_mono.ingestion.attachments import AttachmentKeeper
+from perplex_mono.ingestion.bundles import BundleIndexer
 from perplex_mono.ingestion.committer import IndexCommitter
 from perplex_mono.ingestion.cutting import Cutter
 from perplex_mono.ingestion.document_states import DocumentStates
@@ -54,13 +55,14 @@ async def open_ingestion(
     pages = PageStore(storage.database)
     chunks = ChunkStore(storage.database, metrics)
     ingested_at_once = settings.ingestion.concurrent_documents + URGENT_EXTRA
-    cutter = Cutter(threads=ingested_at_once + SPARE_CUTTING_THREADS)
+    cutter = Cutter(threads=ingested_at_once + SPARE_CUTTING_THREADS, priority=inference.priority)
     stack.callback(cutter.close)
     targets = IndexTargets(storage.database, inference.models)
     committer = IndexCommitter(
         storage.database,
         ledger,
         storage.vectors,
+        inference.priority,
         max_documents=settings.ingestion.commit_documents,
         max_seconds=settings.ingestion.commit_seconds,
     )
@@ -82,7 +84,8 @@ async def open_ingestion(
         library.throughput,
         concurrent_documents=settings.ingestion.concurrent_documents,
     )
-    reindexer = ReindexHandler(storage.database, ledger, pages, cutter, chunks, committer, targets)
+    bundles = BundleIndexer(ledger, pages, cutter, chunks, committer, inference.priority)
+    reindexer = ReindexHandler(storage.database, ledger, targets, bundles)
     return Ingestion(handler, reindexer, committer, readers, pages, cutter)
 
 

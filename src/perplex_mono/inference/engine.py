@@ -22,7 +22,6 @@ REQUEST_TEXTS = 128  # a caller with more takes several turns, so that others co
 WINDOW_TEXTS = 512
 QUERY_WINDOW_TEXTS = 32
 MAX_WORKERS = 4  # of the ingestion lane
-MAX_PAUSE_SECONDS = 0.5  # for which a batch stands aside for questions, in all
 
 
 class TorchEmbedder:
@@ -41,7 +40,7 @@ class TorchEmbedder:
         load: Callable[[], TextEncoder],
         *,
         max_batch_tokens: int = 4096,
-        small_batch_tokens: int = 512,
+        small_batch_tokens: int = 256,
         queries_recent_seconds: float = 2.0,
         memory_reserve_bytes: int = 500_000_000,
         max_queued_queries: int = 256,
@@ -75,6 +74,7 @@ class TorchEmbedder:
         self._queries = self._lane("query", threads=threads, niceness=0, idle_unload_seconds=idle_unload_seconds)
         self._documents = self._lane("document", threads=threads, niceness=ingestion_niceness, idle_unload_seconds=0.0)
         self._started = False
+        self._queued_queries = 0
         self._reused = 0
         self._batch_tokens = 0
 
@@ -123,7 +123,7 @@ class TorchEmbedder:
             runtime=encoder.runtime if encoder else "",
             model_bytes=encoder.model_bytes if encoder else 0,
             queued_texts=self._slots.used,
-            queued_queries=self._priority.waiting,
+            queued_queries=self._queued_queries,
             batch_tokens=self._batch_tokens,
             max_batch_tokens=self._budget.max_tokens,
             out_of_memory_count=self._budget.reductions + self._query_budget.reductions,
@@ -149,13 +149,16 @@ class TorchEmbedder:
             await asyncio.to_thread(self._join)
 
     async def _compute_query(self, text: str) -> Vectors:
-        if self._priority.waiting >= self._max_queued_queries:
+        if self._queued_queries >= self._max_queued_queries:
             raise Overloaded("Too many questions are waiting for the embedding model.", retry_after_seconds=1)
         request = EmbeddingRequest([text], "query", self.dimension)
-        self._priority.arrived()
-        request.future.add_done_callback(lambda _: self._priority.left())
-        self._queries.submit(request)
-        vector: Vectors = (await request.future)[0]
+        self._queued_queries += 1
+        try:
+            with self._priority.question():
+                self._queries.submit(request)
+                vector: Vectors = (await request.future)[0]
+        finally:
+            self._queued_queries -= 1
         vector.flags.writeable = False
         return vector
 
@@ -185,7 +188,7 @@ class TorchEmbedder:
             dimension=self.dimension,
             window_texts=QUERY_WINDOW_TEXTS if query else WINDOW_TEXTS,
             token_limit=self._query_limit if query else self._document_limit,
-            pause=(lambda: never_pause) if query else (lambda: self._priority.pause_within(MAX_PAUSE_SECONDS)),
+            pause=(lambda: never_pause) if query else self._priority.new_pause,
             works_alone=(lambda: False) if query else self._priority.recent,
             loads_model=query,
             workers=1 if query else self._workers,

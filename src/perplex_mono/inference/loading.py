@@ -17,6 +17,7 @@ from perplex_mono.inference.embedder import Vectors
 from perplex_mono.inference.encoder import EncoderInput, TextEncoder
 from perplex_mono.inference.engine import TorchEmbedder
 from perplex_mono.inference.generic_encoder import SentenceTransformerEncoder
+from perplex_mono.inference.memory import settle_objects
 from perplex_mono.inference.model_files import BUNDLED_MODEL, BUNDLED_SHA256, ModelFiles, describe_model, find_model
 from perplex_mono.inference.packing import PackedBert, can_pack
 from perplex_mono.inference.priority import never_pause
@@ -64,9 +65,10 @@ def load_encoder(files: ModelFiles, *, device: str = "auto", dtype: DtypeChoice 
     files.verify()
     _let_compute_threads_sleep()
     chosen = choose_device(device, dtype)
-    if chosen.name != "cpu" or not can_pack(files):
-        return SentenceTransformerEncoder(files, chosen)
-    return _packed_or_generic(files, chosen)
+    can_be_packed = chosen.name == "cpu" and can_pack(files)
+    encoder = _packed_or_generic(files, chosen) if can_be_packed else SentenceTransformerEncoder(files, chosen)
+    settle_objects()
+    return encoder
 
 
 def reference_vectors(files: ModelFiles) -> Vectors:

@@ -1,6 +1,5 @@
 """The one loaded model: loaded on demand, dropped when idle or broken, loaded again later and later while it fails."""
 
-import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from loguru import logger
 from perplex_mono.errors import ConfigurationError, DataCorrupt, PerplexError, Unavailable
 from perplex_mono.inference.embedder import EmbedderState
 from perplex_mono.inference.encoder import TextEncoder
-from perplex_mono.inference.memory import return_free_memory
+from perplex_mono.inference.memory import return_free_memory, settle_objects
 
 COMPONENT = "embedder"
 
@@ -122,7 +121,7 @@ class ModelSlot:
                 return
             self.encoder = None
             self.state = "unloaded"
-        gc.collect()
+        settle_objects()
         return_free_memory()
         logger.info("embedding.model_unloaded")
 

@@ -10,6 +10,7 @@ from sqlmodel import col, select
 
 from perplex_mono.errors import NotFound, PerplexError, StaleLease, StorageFull, Unavailable
 from perplex_mono.inference.memory import return_free_memory
+from perplex_mono.inference.priority import QueryPriority
 from perplex_mono.ingestion.indexing import load_chunks
 from perplex_mono.ingestion.prepared import PreparedDocument, done_event, judge
 from perplex_mono.library.models import Collection, Document, SearchIndex
@@ -39,6 +40,7 @@ class IndexCommitter:
         database: Database,
         ledger: Ledger,
         vectors: Starting[VectorStore],
+        priority: QueryPriority,
         *,
         max_documents: int,
         max_seconds: float,
@@ -46,6 +48,7 @@ class IndexCommitter:
         self._ledger = ledger
         self._database = database
         self._vectors = vectors
+        self._priority = priority
         self._max_documents = max_documents
         self._max_seconds = max_seconds
         self._queue: asyncio.Queue[PreparedDocument] = asyncio.Queue(maxsize=max_documents)
@@ -126,6 +129,7 @@ class IndexCommitter:
 
     async def _commit_group(self, group: Sequence[PreparedDocument]) -> None:
         vectors = await self._vectors.wait()
+        await self._priority.stand_aside()
         by_table: dict[str, list[PreparedDocument]] = defaultdict(list)
         for prepared in group:
             if not prepared.committed.done():  # its operation was paused or cancelled, and may be at it again

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from perplex_mono.inference.embedder import Embedder, Vectors
 from perplex_mono.inference.models import EmbeddingModel
+from perplex_mono.inference.priority import QueryPriority
 from perplex_mono.ingestion.boxes import boxes_for
 from perplex_mono.ingestion.chunking import make_splitter
 from perplex_mono.ingestion.chunks import Outline, Splitter
@@ -23,19 +24,21 @@ Result = TypeVar("Result")
 class Cutter:
     """Cuts for any model, at most `threads` texts at a time. A cut that is cancelled takes its sentences back."""
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, priority: QueryPriority) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="cut")
+        self._priority = priority
 
     async def cut(self, target: IndexTarget, pages: Sequence[Page], outline: Outline) -> tuple[list[CutPage], Outline]:
         """Cut pages that begin under `outline` for an index; also the outline at their end.
 
-        Raises what embedding raises.
+        Stands aside for questions between pages. Raises what embedding raises.
         """
         index = target.index
 
         def work(splitter: Splitter) -> tuple[list[CutPage], Outline]:
-            now, done = outline, []
+            now, done, pause = outline, [], self._priority.new_pause()
             for page in pages:
+                pause()
                 chunks, now = splitter.split_page(page, now)
                 done.append(CutPage(page, chunks, [boxes_for(page, chunk.start, chunk.end) for chunk in chunks]))
             return done, now

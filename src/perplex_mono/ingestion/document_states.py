@@ -57,7 +57,7 @@ class DocumentStates:
             if attempts >= self._max_attempts:
                 self._ledger.mark_checkpoint(operation)
             if row.status == "processing":
-                await ChunkStore.clear(session, document.id)
+                await ChunkStore.clear(session, [document.id])
             row.status, row.updated_at = "processing", utc_now()
             await self._ledger.emit(
                 session, operation, "document_started", {"document_id": document.id, "name": document.name}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete
+from sqlalchemy import delete, exists
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -93,28 +93,31 @@ class ChunkStore:
         index: SearchIndex,
         cut_pages: Sequence[CutPage],
         first_ordinal: int,
-        vectors: Mapping[str, NDArray[np.float16]],
     ) -> int:
-        """Store chunks and new vectors in the caller's transaction; returns the number of chunks."""
+        """Store chunks in the caller's transaction; returns their number."""
         rows: list[dict[str, object]] = []
         for cut_page in cut_pages:
             for chunk, boxes in zip(cut_page.chunks, cut_page.boxes, strict=True):
                 ordinal = first_ordinal + len(rows)
                 rows.append(_chunk_row(document_id, index.id, ordinal, chunk, boxes))
         await _insert(session, insert(Chunk).on_conflict_do_nothing(), rows)
-        embeddings: list[dict[str, object]] = [
-            {"model_key": index.model_key, "input_hash": key, "vector": vector.tobytes()}
-            for key, vector in vectors.items()
-        ]
-        await _insert(session, insert(StoredEmbedding).on_conflict_do_nothing(), embeddings)
         return len(rows)
 
     @staticmethod
-    async def clear(session: AsyncSession, document_id: str) -> None:
+    async def keep(session: AsyncSession, model_key: str, vectors: Mapping[str, NDArray[np.float16]]) -> None:
+        """Store vectors of a model, by input hash, in the caller's transaction."""
+        embeddings: list[dict[str, object]] = [
+            {"model_key": model_key, "input_hash": key, "vector": vector.tobytes()} for key, vector in vectors.items()
+        ]
+        await _insert(session, insert(StoredEmbedding).on_conflict_do_nothing(), embeddings)
+
+    @staticmethod
+    async def clear(session: AsyncSession, document_ids: Sequence[str]) -> None:
         """Remove the chunks that an unfinished attempt left, those no index holds, in the caller's transaction."""
-        held = select(IndexEntry.index_id).where(IndexEntry.document_id == document_id)
-        left = (col(Chunk.document_id) == document_id) & col(Chunk.index_id).not_in(held)
-        await session.exec(delete(Chunk).where(left))
+        held = exists().where(
+            col(IndexEntry.document_id) == col(Chunk.document_id), col(IndexEntry.index_id) == col(Chunk.index_id)
+        )
+        await session.exec(delete(Chunk).where(col(Chunk.document_id).in_(document_ids), ~held))
 
     async def _missing(self, model_key: str, hashes: Sequence[str]) -> list[str]:
         known: set[str] = set()

@@ -147,9 +147,9 @@ class IngestPipeline:
             vectors = await self._chunks.embed(work.target.embedder, cut_pages)
             pages = [cut.page for cut in cut_pages]
             async with self._states.page_step(work.claim, work.document, pages, work.reading) as session:
-                count = await self._chunks.add(
-                    session, work.document.id, work.target.index, cut_pages, first_ordinal, vectors
-                )
+                index = work.target.index
+                count = await self._chunks.add(session, work.document.id, index, cut_pages, first_ordinal)
+                await self._chunks.keep(session, index.model_key, vectors)
         work.progress.advance(len(cut_pages), cut_pages[-1].page.number)
         return count
 

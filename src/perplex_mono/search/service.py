@@ -11,6 +11,7 @@ import msgspec
 
 from perplex_mono.errors import InvalidInput, NotFound, Unavailable
 from perplex_mono.inference.models import EmbeddingModels
+from perplex_mono.inference.priority import QueryPriority
 from perplex_mono.library.passages import PassageReader
 from perplex_mono.search.cache import SearchCache
 from perplex_mono.search.fusion import fuse, ranks_of
@@ -70,12 +71,14 @@ class SearchService:
         models: EmbeddingModels,
         passages: PassageReader,
         options: SearchOptions,
+        priority: QueryPriority,
     ) -> None:
         self._database = database
         self._hits = HitReader(database, passages)
         self._vectors = vectors
         self._targets = SearchTargets(database, models)
         self._options = options
+        self._priority = priority
         self._cache = SearchCache(options.cache_size)
 
     async def search(self, request: SearchRequest, owner_id: str) -> SearchResponse:
@@ -91,7 +94,7 @@ class SearchService:
             return msgspec.structs.replace(known, timings_ms={"total": _milliseconds(started)})
         try:
             async with asyncio.timeout(self._options.timeout_seconds):
-                with span("search", mode=request.mode, limit=request.limit):
+                with span("search", mode=request.mode, limit=request.limit), self._priority.question():
                     response = await self._search(request, owner_id)
         except TimeoutError:
             raise Unavailable("search", f"it took longer than {self._options.timeout_seconds} s") from None

@@ -11,9 +11,12 @@ import pytest_asyncio
 from perplex_mono.errors import ConfigurationError, Unavailable
 from perplex_mono.inference.loading import find_files
 from perplex_mono.inference.models import EmbeddingModel
+from perplex_mono.inference.priority import QueryPriority
 from perplex_mono.ingestion.chunks import Chunk, Splitter
 from perplex_mono.ingestion.cutting import Cutter
 from perplex_mono.ingestion.pages import Page
+from perplex_mono.ingestion.targets import IndexTarget
+from perplex_mono.library.models import SearchIndex
 from tests.app_client import PausableEmbedder
 from tests.unit.ingestion.chunked_pages import prose
 
@@ -26,8 +29,9 @@ class Cut:
 
     def __init__(self, threads: int = 1) -> None:
         self.embedder = PausableEmbedder()
+        self.priority = QueryPriority(recent_seconds=0)
         self.model = EmbeddingModel("fake", self.embedder, find_files("bundled").token_counter())
-        self.cutter = Cutter(threads=threads)
+        self.cutter = Cutter(threads=threads, priority=self.priority)
 
     async def __call__(self, strategy: str = "semantic", pages: int = 1) -> list[Chunk]:
         def work(splitter: Splitter) -> list[Chunk]:
@@ -112,6 +116,28 @@ async def test_the_threads_work_in_the_callers_context(cut: Cut) -> None:
     trace = contextvars.ContextVar("trace", default="none")
     trace.set("the caller's")
     assert await cut.cutter.run(lambda _: trace.get(), cut.model, "fixed", 40, 0) == "the caller's"
+
+
+async def test_pages_are_cut_when_no_question_is_being_answered(cut: Cut) -> None:
+    index = SearchIndex(
+        collection_id="c",
+        owner_id="o",
+        model="fake",
+        model_key=cut.embedder.model_key,
+        dimension=cut.embedder.dimension,
+        chunk_strategy="fixed",
+        chunk_max_tokens=40,
+        chunk_overlap_tokens=0,
+        table_name="t",
+    )
+    target = IndexTarget(index, cut.model)
+    with cut.priority.question():
+        cutting = asyncio.create_task(cut.cutter.cut(target, [PAGE, PAGE], ()))
+        await asyncio.sleep(0.05)
+        assert not cutting.done()
+    async with asyncio.timeout(30):
+        cut_pages, _ = await cutting
+    assert [bool(page.chunks) for page in cut_pages] == [True, True]
 
 
 async def test_closing_waits_for_nobody(cut: Cut) -> None:

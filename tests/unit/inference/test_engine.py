@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from perplex_mono.errors import ConfigurationError, InvalidInput, Overloaded, Unavailable
-from perplex_mono.inference import engine as engine_module
 from perplex_mono.inference.embedder import EmbeddingMode, Vectors
 from perplex_mono.inference.encoder import EncoderInput, Pause
 from perplex_mono.inference.engine import TorchEmbedder
 from perplex_mono.inference.model_files import describe_model, find_model
+from perplex_mono.inference.priority import QueryPriority
 
 FILES = describe_model(find_model("bundled"))
 CALLER: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="nobody")
@@ -142,12 +142,10 @@ async def test_batches_follow_free_memory() -> None:
     assert max(sum(batch) for batch in model.document_batches()) <= 300
 
 
-async def test_a_question_overtakes_a_queue_of_documents_and_the_batch_already_running(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(engine_module, "MAX_PAUSE_SECONDS", 60)
+async def test_a_question_overtakes_a_queue_of_documents_and_the_batch_already_running() -> None:
     model = Arithmetic()
-    async with engine(model, max_batch_tokens=64) as embedder:
+    patient = QueryPriority(recent_seconds=2, max_pause_seconds=60)
+    async with engine(model, max_batch_tokens=64, priority=patient) as embedder:
         model.gate.clear()
         documents = await queued(
             embedder, embedder.embed_documents([words(40, f"w{index}") for index in range(50)]), 50

@@ -1,14 +1,16 @@
 """The limit that counts is the tightest one around the process, in either layout of control groups."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import psutil
 import pytest
 
-from perplex_mono.inference.memory import available_memory_bytes, usable_cores
+from perplex_mono.inference.memory import available_memory_bytes, settle_objects, usable_cores
 
 MEGABYTE = 1_000_000
 
@@ -94,3 +96,22 @@ libc.fclose(file)
     clean = {key: value for key, value in os.environ.items() if key != "MALLOC_ARENA_MAX"}
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "heaps.xml")], env=clean | environment, check=True)
     assert (tmp_path / "heaps.xml").read_text().count("<heap nr=") == heaps
+
+
+def test_what_survives_is_spared_later_collections_and_cycles_still_go() -> None:
+    class Node:
+        other: "Node"
+
+    gc.unfreeze()
+    kept = Node()
+    kept.other = kept
+    settle_objects()
+    assert gc.get_freeze_count() > 1000
+    assert not any(each is kept for each in gc.get_objects())
+
+    gone = weakref.ref(kept)
+    del kept
+    gc.collect()
+    assert gone() is not None
+    settle_objects()
+    assert gone() is None
