@@ -23,6 +23,7 @@ from perplex_mono.settings import Settings
 from perplex_mono.web.gate import Gate
 
 FINAL = ("completed", "failed", "dead", "cancelled")
+PASSWORD = "a long walk along the canal"
 WAIT_SECONDS = 60.0
 SCANNED_TEXT = ("Recognised harbour sentence about walruses", "and a second line of the scan")
 
@@ -136,6 +137,27 @@ class App:
         answer = await self.client.post("/api/v1/collections", json={"name": name, **options})
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
+
+    async def set_up(self, name: str = "ada") -> None:
+        """Make the first user, and be it from now on."""
+        answer = await self.client.post("/api/v1/auth/setup", json={"name": name, "password": PASSWORD})
+        assert answer.status_code == 201, answer.text
+        self.client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    async def new_user(self, name: str, role: str = "user") -> httpx.AsyncClient:
+        """Make a user, after `set_up`; a client of it, logged in."""
+        body = {"name": name, "password": PASSWORD, "role": role}
+        answer = await self.client.post("/api/v1/users", json=body)
+        assert answer.status_code == 201, answer.text
+        return await self.logged_in(name)
+
+    async def logged_in(self, name: str, password: str = "") -> httpx.AsyncClient:
+        """A client of a user, logged in."""
+        client = local_client(self.application)
+        answer = await client.post("/api/v1/auth/login", json={"name": name, "password": password or PASSWORD})
+        assert answer.status_code == 200, answer.text
+        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        return client
 
     async def search(self, query: str, **options: Any) -> dict[str, Any]:
         """Search; the answer's JSON."""

@@ -1,34 +1,39 @@
 """The application as a table of contents: what it answers, what its handlers may ask for, and how errors leave it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from litestar import Litestar
+from litestar import Litestar, Router
+from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
-from litestar.types import ControllerRouterHandler
+from litestar.types import ControllerRouterHandler, Scope
 
 from perplex_mono import __version__
+from perplex_mono.accounts.access import guard as access_guard
+from perplex_mono.accounts.authentication import Authenticator
+from perplex_mono.accounts.routes import ACCOUNT_ROUTES
 from perplex_mono.answers.routes import AnswerController
 from perplex_mono.container import Container
-from perplex_mono.errors import PerplexError
+from perplex_mono.errors import PerplexError, Unauthenticated
 from perplex_mono.ingestion.routes import ReadingController
 from perplex_mono.library.index_routes import IndexController
-from perplex_mono.library.models import LOCAL_OWNER
 from perplex_mono.library.routes import CollectionController, DocumentController
 from perplex_mono.operations.routes import OperationController, all_operations_feed, operation_feed
 from perplex_mono.search.routes import SearchController
+from perplex_mono.settings import Settings
 from perplex_mono.sources.routes import SourceController, scan_feed
+from perplex_mono.web.callers import PUBLIC, SCOPE_KEY, Caller, Identity
 from perplex_mono.web.gate import Gate, GateLimits
+from perplex_mono.web.guard import RequestGuard
 from perplex_mono.web.health import HEALTH_ROUTES
-from perplex_mono.web.local_guard import LocalGuard
 from perplex_mono.web.problems import on_error
-from perplex_mono.web.rate_limit import RateLimiter
 from perplex_mono.web.reference_page import ReferencePage
 
 ROUTES: Sequence[ControllerRouterHandler] = (
     *HEALTH_ROUTES,
+    *ACCOUNT_ROUTES,
     CollectionController,
     IndexController,
     DocumentController,
@@ -43,6 +48,10 @@ ROUTES: Sequence[ControllerRouterHandler] = (
 )
 
 PROVIDED = (
+    "accounts",
+    "logins",
+    "keys",
+    "audit",
     "collections",
     "indexes",
     "documents",
@@ -70,17 +79,19 @@ def create_app(container: Container) -> Gate:
         path=settings.server.base_path or None,
         dependencies=_dependencies(container),
         exception_handlers={PerplexError: on_error, HTTPException: on_error, Exception: on_error},
+        guards=[access_guard],
         openapi_config=openapi_config(),
+        cors_config=_cors(settings),
         logging_config=None,  # telemetry/logs.py owns the standard logging; Litestar would print lines of its own
         request_max_body_size=limits.max_json_bytes,
     )
-    guard = LocalGuard(settings.server.host, settings.server.base_path)
-    per_minute = limits.requests_per_minute_anonymous if guard.is_closed else limits.requests_per_minute_user
     return Gate(
         routed,
-        guard=guard,
-        limiter=RateLimiter(per_minute),
+        guard=request_guard(settings, container.authenticator),
+        identify=container.authenticator.identify,
         limits=GateLimits(
+            requests_per_minute_user=limits.requests_per_minute_user,
+            requests_per_minute_anonymous=limits.requests_per_minute_anonymous,
             body_idle_seconds=limits.body_idle_seconds,
             max_json_bytes=limits.max_json_bytes,
             max_json_depth=limits.max_json_depth,
@@ -89,16 +100,59 @@ def create_app(container: Container) -> Gate:
     )
 
 
+def _cors(settings: Settings) -> CORSConfig | None:
+    """Pages of other origins may call when the owner lists them; they send a token, never a cookie."""
+    origins = settings.server.allowed_origins
+    headers = ["Authorization", "Content-Type", "X-Request-ID"]
+    return CORSConfig(allow_origins=origins, allow_headers=headers, allow_credentials=False) if origins else None
+
+
+def request_guard(settings: Settings, authenticator: Authenticator) -> RequestGuard:
+    """What decides which requests are heard at all."""
+    server = settings.server
+    return RequestGuard(
+        server.host,
+        server.base_path,
+        has_users=lambda: authenticator.has_users,
+        allowed_hosts=server.allowed_hosts,
+        allowed_origins=server.allowed_origins,
+        trusted_proxies=server.trusted_proxies,
+    )
+
+
 def openapi_config() -> OpenAPIConfig:
     """How the API describes itself, at `/schema`."""
-    return OpenAPIConfig(title="perplex-mono", version=__version__, path="/schema", render_plugins=[ReferencePage()])
+    return OpenAPIConfig(
+        title="perplex-mono",
+        version=__version__,
+        render_plugins=[ReferencePage()],
+        openapi_router=Router(path="/schema", route_handlers=[], opt=PUBLIC),
+    )
 
 
 def _dependencies(container: Container) -> dict[str, Provide]:
-    """Services by name, as handlers ask for them; without accounts everyone is the local user."""
-    services: dict[str, Any] = {name: getattr(container, name) for name in PROVIDED}
-    services["owner_id"] = LOCAL_OWNER
-    return {name: _provide(service) for name, service in services.items()}
+    """Services by name, as handlers ask for them, and who is asking."""
+    services = {name: _provide(getattr(container, name)) for name in PROVIDED}
+    return {**services, **{name: Provide(give, sync_to_thread=False) for name, give in ASKING.items()}}
+
+
+def _identity(scope: Scope) -> Identity:
+    identity: Identity = scope[SCOPE_KEY]  # type: ignore[literal-required]
+    return identity
+
+
+def _caller(scope: Scope) -> Caller:
+    caller = _identity(scope).caller
+    if caller is None:
+        raise Unauthenticated("Log in first.")
+    return caller
+
+
+def _owner_id(scope: Scope) -> str:
+    return _caller(scope).user_id
+
+
+ASKING: dict[str, Callable[[Scope], Any]] = {"identity": _identity, "caller": _caller, "owner_id": _owner_id}
 
 
 def _provide(service: Any) -> Provide:

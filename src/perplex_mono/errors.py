@@ -4,6 +4,8 @@ PerplexError
 ├── ConfigurationError          a setting is wrong; the message names it and what would be right
 ├── InvalidInput                the caller sent something we cannot use
 ├── Incomplete                  the caller went silent or away before its request was whole
+├── Unauthenticated             nobody, or with a credential that is not good (any more)
+├── Forbidden                   somebody, but not with the right to do this
 ├── NotFound                    no such object, or not the caller's
 ├── Conflict                    the object's state does not allow this
 ├── TooLarge                    a size or count limit was passed
@@ -48,6 +50,14 @@ class InvalidInput(PerplexError):
 
 class Incomplete(PerplexError):
     """The caller stopped sending in the middle of its request."""
+
+
+class Unauthenticated(PerplexError):
+    """The call needs a user, and came without a good credential."""
+
+
+class Forbidden(PerplexError):
+    """The user, or the credential it came with, has not the right to do this; never about somebody else's objects."""
 
 
 class NotFound(PerplexError):

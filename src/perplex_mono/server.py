@@ -15,14 +15,14 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from loguru import logger
 
-from perplex_mono.app import create_app
+from perplex_mono.app import create_app, request_guard
 from perplex_mono.container import Container, open_container
 from perplex_mono.errors import ConfigurationError
 from perplex_mono.inference.memory import limit_arenas
 from perplex_mono.settings import Settings
 from perplex_mono.telemetry.logs import configure_logging
 from perplex_mono.telemetry.traces import configure_tracing
-from perplex_mono.web.local_guard import CLOSED_REASON, LocalGuard
+from perplex_mono.web.guard import CLOSED_REASON
 
 # For which a thread may keep the interpreter while others wait. Python's own 5 ms is half of what a question takes to
 # embed, and its many short calls pay it again and again while documents are cut on other threads.
@@ -79,8 +79,8 @@ async def _answer_until(stop: asyncio.Event, settings: Settings, container: Cont
     await container.warm_up()
     container.watch()
     looking = asyncio.create_task(container.sources.warn_of_missing_roots())  # a mount that hangs holds nobody up
-    if LocalGuard(settings.server.host).is_closed:
-        logger.warning("server.closed", reason=CLOSED_REASON)
+    if request_guard(settings, container.authenticator).mode == "closed":
+        logger.warning("server.closed", reason=CLOSED_REASON, **container.accounts.told_setup_token())
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         stopping.cancel()

@@ -4,11 +4,13 @@ Nothing reads settings at import. `load_settings` is called once, by the command
 """
 
 import difflib
+import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, field
@@ -37,6 +39,9 @@ class ServerSettings(_Section, frozen=True):
     host: str = "127.0.0.1"
     port: Port = 8080
     base_path: str = ""
+    allowed_hosts: list[str] = field(default_factory=list)
+    allowed_origins: list[str] = field(default_factory=list)
+    trusted_proxies: list[str] = field(default_factory=list)
     backlog: Annotated[int, Meta(ge=128, le=65535)] = 4096
     shutdown_seconds: Seconds = 30.0
 
@@ -129,6 +134,8 @@ class LimitSettings(_Section, frozen=True):
     queue_hours: Annotated[float, Meta(gt=0.0)] = 24.0
     operation_stall_seconds: Seconds = 1800.0
     requests_per_minute_anonymous: Positive = 100
+    login_attempts: Positive = 20
+    login_window_seconds: Seconds = 600.0
     requests_per_minute_user: Positive = 6_000
     disk_reserve_bytes: Count = 1024 * MEGABYTE
     disk_reserve_fraction: Fraction = 0.05
@@ -136,6 +143,13 @@ class LimitSettings(_Section, frozen=True):
     event_retention_days: Positive = 30
     memory_warning_fraction: Fraction = 0.9
     processor_warning_fraction: Fraction = 0.9
+
+
+class AuthSettings(_Section, frozen=True):
+    setup_token_file: str = ""
+    access_minutes: Annotated[float, Meta(ge=1.0, le=1440.0)] = 15.0
+    refresh_days: Annotated[float, Meta(gt=0.0, le=365.0)] = 30.0
+    audit_days: Positive = 365
 
 
 class TelemetrySettings(_Section, frozen=True):
@@ -164,6 +178,7 @@ class Settings(_Section, frozen=True):
     search: SearchSettings = field(default_factory=SearchSettings)
     indexes: IndexSettings = field(default_factory=IndexSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
 
@@ -192,7 +207,7 @@ def load_settings(config_file: Path | None = None, environment: Mapping[str, str
             section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
             _require_known(f"{section}.{key}", f"environment variable {name}")
             is_list = get_origin(_setting_type(section, key)) is list
-            tree.setdefault(section, {})[key] = _split(name, value) if is_list else value
+            tree.setdefault(section, {})[key] = _split(name, value, _separator(section)) if is_list else value
     try:
         settings = msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -202,15 +217,18 @@ def load_settings(config_file: Path | None = None, environment: Mapping[str, str
     return msgspec.structs.replace(settings, search=search)
 
 
-def _split(name: str, value: str) -> list[str]:
-    """The paths in an environment variable, separated as in PATH."""
+def _separator(section: str) -> str:
+    """Paths are separated as in PATH; host names and origins, which may hold a colon, by commas."""
+    return os.pathsep if section == "sources" else ","
+
+
+def _split(name: str, value: str, separator: str) -> list[str]:
     if value.lstrip().startswith("["):
-        example = os.pathsep.join(("/srv/papers", "/srv/contracts"))
         raise ConfigurationError(
             f"{name} is '{value}', but lists in the environment are written without brackets and quotes,"
-            f" separated by '{os.pathsep}': {name}={example}"
+            f" separated by '{separator}': {name}=first{separator}second"
         )
-    return [part for part in value.split(os.pathsep) if part]
+    return [part.strip() for part in value.split(separator) if part.strip()]
 
 
 def _setting_type(section: str, key: str) -> Any:
@@ -256,9 +274,32 @@ def _require_consistent(settings: Settings) -> None:
             f"chunking.overlap_tokens ({chunking.overlap_tokens}) must be at most half of"
             f" chunking.max_tokens ({chunking.max_tokens})."
         )
+    server = settings.server
+    _require_usable(server.allowed_hosts, server.allowed_origins, server.trusted_proxies)
     if settings.server.base_path and not settings.server.base_path.startswith("/"):
         raise ConfigurationError("server.base_path must start with '/', for example '/documents'.")
     if settings.telemetry.exporter == "otlp" and not settings.telemetry.otlp_endpoint:
         raise ConfigurationError(
             "telemetry.exporter = 'otlp' needs telemetry.otlp_endpoint, for example 'http://localhost:4318/v1/traces'."
         )
+
+
+def _require_usable(allowed_hosts: Sequence[str], allowed_origins: Sequence[str], proxies: Sequence[str]) -> None:
+    """Raise `ConfigurationError` for lists that would let everybody in, or that can never match."""
+    for host in allowed_hosts:
+        if "*" in host or "/" in host or host != host.strip() or not host:
+            raise ConfigurationError(
+                f"server.allowed_hosts: '{host}' is not the name of a host, like docs.example.com."
+            )
+    for origin in allowed_origins:
+        parts = urlsplit(origin)
+        if "*" in origin or parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+            raise ConfigurationError(
+                f"server.allowed_origins: '{origin}' is not an origin, like https://docs.example.com; '*' would let any"
+                " web site act for its visitors."
+            )
+    for network in proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ConfigurationError(f"server.trusted_proxies: {error}.") from error

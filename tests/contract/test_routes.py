@@ -1,33 +1,102 @@
-"""Every route has a declared policy: it asks whose things it may touch, or it is one of the few that touch nobody's."""
+"""Every route says what it asks of its caller, here and in the code; a route that says nothing lets nobody in."""
 
+from collections.abc import Iterator
 from inspect import signature
+from pathlib import Path
 
 import pytest
+from litestar import Litestar, get
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from litestar.routes import HTTPRoute, WebSocketRoute
+from litestar.testing import AsyncTestClient
 
+from perplex_mono.accounts.access import guard
+from perplex_mono.errors import PerplexError
+from perplex_mono.web.callers import LOCAL_CALLER, POLICY, SCOPE_KEY, Identity
+from perplex_mono.web.problems import on_error
 from tests.app_client import open_app
 
-OF_NOBODY = {"/health", "/ready", "/db/health", "/vector/health", "/metrics"}
+PUBLIC = {
+    "GET /health",
+    "GET /ready",
+    "POST /api/v1/auth/setup",
+    "POST /api/v1/auth/login",
+    "POST /api/v1/auth/refresh",
+}
+ADMIN = {
+    "GET /metrics",
+    "POST /api/v1/users",
+    "GET /api/v1/users",
+    "GET /api/v1/users/{user_id:str}",
+    "PATCH /api/v1/users/{user_id:str}",
+    "GET /api/v1/audit",
+    "POST /api/v1/collections/{collection_id:str}/sources",
+}
+# these read, though they are sent as POST
+READ_POSTS = {
+    "POST /api/v1/auth/logout",
+    "POST /api/v1/search",
+    "POST /api/v1/answers",
+    "POST /api/v1/documents/{document_id:str}/summary",
+    "POST /api/v1/chunking/preview",
+}
+# what touches nobody's things, and so asks for no owner
+OF_NOBODY = PUBLIC | {"GET /db/health", "GET /vector/health"} | ADMIN
 SCHEMA = "/schema"
 
-
-async def test_every_route_asks_for_the_owner(tmp_path_factory: pytest.TempPathFactory) -> None:
-    checked: set[str] = set()
-    async with open_app(tmp_path_factory.mktemp("routes")) as app:
-        routes = app.application._app.routes  # type: ignore[attr-defined]  # the gate wraps any ASGI application
-        for route in routes:
-            if route.path.startswith(SCHEMA) or route.path in OF_NOBODY:
-                continue
-            for handler in handlers(route):
-                assert "owner_id" in signature(handler.fn).parameters, f"{route.path} does not ask whose it is"
-                checked.add(route.path)
-    assert len(checked) >= 15
-    assert "/ws/operations" in checked
+Handler = HTTPRouteHandler | WebsocketRouteHandler
 
 
-def handlers(route: HTTPRoute | WebSocketRoute) -> list[HTTPRouteHandler | WebsocketRouteHandler]:
+@pytest.fixture
+async def routes(tmp_path: Path) -> list[tuple[str, Handler]]:
+    async with open_app(tmp_path) as app:
+        routed = app.application._app
+        assert isinstance(routed, Litestar)
+        return [pair for route in routed.routes for pair in _handlers(route)]  # type: ignore[arg-type]
+
+
+def _handlers(route: HTTPRoute | WebSocketRoute) -> Iterator[tuple[str, Handler]]:
     if isinstance(route, WebSocketRoute):
-        return [route.route_handler]
-    found = [entry[0] if isinstance(entry, tuple) else entry for entry in route.route_handler_map.values()]
-    return [handler for handler in found if "OPTIONS" not in handler.http_methods]
+        yield f"WS {route.path}", route.route_handler
+        return
+    for method, entry in route.route_handler_map.items():
+        if method != "OPTIONS":
+            yield f"{method} {route.path}", entry[0] if isinstance(entry, tuple) else entry
+
+
+def _expected(name: str) -> str:
+    if name in PUBLIC or name.partition(" ")[2].startswith(SCHEMA):
+        return "public"
+    if name in ADMIN:
+        return "admin"
+    return "read" if name.startswith(("GET", "WS")) or name in READ_POSTS else "write"
+
+
+async def test_every_route_declares_the_policy_that_is_written_here(routes: list[tuple[str, Handler]]) -> None:
+    declared = {name: handler.opt.get(POLICY) for name, handler in routes}
+    assert declared == {name: _expected(name) for name in declared}
+    assert set(declared) >= PUBLIC | ADMIN | READ_POSTS
+    assert len(declared) > 50
+
+
+async def test_every_route_asks_whose_things_it_may_touch(routes: list[tuple[str, Handler]]) -> None:
+    for name, handler in routes:
+        if name not in OF_NOBODY and not name.partition(" ")[2].startswith(SCHEMA):
+            asked = signature(handler.fn).parameters
+            assert {"owner_id", "caller"} & set(asked), f"{name} does not ask whose it is"
+
+
+async def test_a_route_without_a_policy_lets_nobody_in() -> None:
+    @get("/forgotten")
+    async def forgotten() -> str:
+        return "in"
+
+    async def as_admin(scope: dict[str, object], receive: object, send: object) -> None:
+        scope[SCOPE_KEY] = Identity(LOCAL_CALLER)
+        await routed(scope, receive, send)  # type: ignore[arg-type]
+
+    routed = Litestar([forgotten], guards=[guard], exception_handlers={PerplexError: on_error})
+    async with AsyncTestClient(routed):
+        client = AsyncTestClient(as_admin)  # type: ignore[arg-type]
+        answer = await client.get("/forgotten")
+    assert answer.status_code == 403

@@ -14,7 +14,6 @@ from perplex_mono.cli.terminal import notices
 from perplex_mono.container import Container, open_container
 from perplex_mono.errors import PerplexError, Unavailable
 from perplex_mono.library.media_types import sniff
-from perplex_mono.library.models import LOCAL_OWNER
 from perplex_mono.library.schemas import (
     CollectionPage,
     DocumentView,
@@ -32,6 +31,7 @@ from perplex_mono.settings import LoggingSettings, Settings
 from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourcePage, SourceView
 from perplex_mono.storage.blobs import BUFFER_BYTES
 from perplex_mono.telemetry.logs import configure_logging
+from perplex_mono.web.callers import LOCAL_USER
 
 LIST_PAGE = 50
 EVENT_PAGE = 1000
@@ -61,70 +61,70 @@ class LocalBackend:
         return f"the data directory '{self._container.settings.data_directory}'"
 
     async def collections(self, cursor: str | None) -> CollectionPage:
-        return await self._container.collections.list_collections(LOCAL_OWNER, limit=200, cursor=cursor)
+        return await self._container.collections.list_collections(LOCAL_USER, limit=200, cursor=cursor)
 
     async def upload(self, collection_id: str, files: Sequence[SourceFile], tags: Sequence[str]) -> UploadAccepted:
-        await self._container.documents.require_room(collection_id, LOCAL_OWNER)
+        await self._container.documents.require_room(collection_id, LOCAL_USER)
         received: list[ReceivedFile] = []
         try:
             for file in files:
                 received.append(await self._receive(file.rewind()))  # noqa: PERF401  # kept one by one for the cleanup
-            return await self._container.documents.add(collection_id, LOCAL_OWNER, received, tags=tags)
+            return await self._container.documents.add(collection_id, LOCAL_USER, received, tags=tags)
         finally:
             for file_received in received:
                 file_received.blob.discard()
 
     async def document(self, document_id: str) -> DocumentView:
-        return await self._container.documents.get(document_id, LOCAL_OWNER)
+        return await self._container.documents.get(document_id, LOCAL_USER)
 
     async def media_type(self, document_id: str) -> str:
         return (await self.document(document_id)).media_type
 
     async def operations(self, state: str | None) -> OperationPage:
         return await self._container.operations.list_operations(
-            LOCAL_OWNER, state=state, kind=None, collection_id=None, limit=LIST_PAGE, cursor=None
+            LOCAL_USER, state=state, kind=None, collection_id=None, limit=LIST_PAGE, cursor=None
         )
 
     async def operation(self, operation_id: str) -> OperationView:
-        return await self._container.operations.get(operation_id, LOCAL_OWNER)
+        return await self._container.operations.get(operation_id, LOCAL_USER)
 
     async def act(self, action: Action, operation_id: str) -> OperationView:
-        return await self._container.operations.act(action, operation_id, LOCAL_OWNER)
+        return await self._container.operations.act(action, operation_id, LOCAL_USER)
 
     async def events(self, operation_id: str, after: int) -> EventPage:
-        return await self._container.operations.events(operation_id, LOCAL_OWNER, after=after, limit=EVENT_PAGE)
+        return await self._container.operations.events(operation_id, LOCAL_USER, after=after, limit=EVENT_PAGE)
 
     def live(self, operation_id: str, after: int) -> AsyncIterator[Envelope]:
-        return self._container.feeds.follow(LOCAL_OWNER, operation_id, after=after)
+        return self._container.feeds.follow(LOCAL_USER, operation_id, after=after)
 
     async def indexes(self, collection_id: str) -> IndexList:
-        return await self._container.indexes.list_indexes(collection_id, LOCAL_OWNER)
+        return await self._container.indexes.list_indexes(collection_id, LOCAL_USER)
 
     async def reindex(self, collection_id: str, wanted: Reindexing) -> ReindexAccepted:
-        return await self._container.indexes.reindex(collection_id, LOCAL_OWNER, wanted)
+        return await self._container.indexes.reindex(collection_id, LOCAL_USER, wanted)
 
     async def activate(self, collection_id: str, index_id: str) -> IndexActivated:
-        return await self._container.indexes.activate(collection_id, index_id, LOCAL_OWNER)
+        return await self._container.indexes.activate(collection_id, index_id, LOCAL_USER)
 
     async def sources(self, collection_id: str, cursor: str | None) -> SourcePage:
-        return await self._container.sources.list_sources(collection_id, LOCAL_OWNER, limit=200, cursor=cursor)
+        return await self._container.sources.list_sources(collection_id, LOCAL_USER, limit=200, cursor=cursor)
 
     async def add_source(self, collection_id: str, new: NewSource) -> SourceView:
-        return await self._container.sources.add(collection_id, LOCAL_OWNER, new)
+        return await self._container.sources.add(collection_id, LOCAL_USER, new)
 
     async def scan_source(self, collection_id: str, source_id: str) -> ScanAccepted:
-        return await self._container.sources.scan(collection_id, source_id, LOCAL_OWNER)
+        return await self._container.sources.scan(collection_id, source_id, LOCAL_USER)
 
     async def remove_source(self, collection_id: str, source_id: str) -> OperationAccepted:
-        return await self._container.sources.delete(collection_id, source_id, LOCAL_OWNER)
+        return await self._container.sources.delete(collection_id, source_id, LOCAL_USER)
 
     async def search(self, request: SearchRequest) -> SearchResponse:
         await self._wait_until_searchable(request.query if request.mode != "sparse" else None)
-        return await self._container.searcher.search(request, LOCAL_OWNER)
+        return await self._container.searcher.search(request, LOCAL_USER)
 
     async def answer(self, request: AnswerRequest) -> Answer:
         await self._wait_until_searchable(request.question)
-        return await self._container.answers.answer(request, LOCAL_OWNER)
+        return await self._container.answers.answer(request, LOCAL_USER)
 
     async def _receive(self, file: SourceFile) -> ReceivedFile:
         async def chunks() -> AsyncIterator[bytes]:

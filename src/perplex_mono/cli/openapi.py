@@ -10,7 +10,7 @@ import msgspec
 from litestar import Litestar
 from litestar.di import Provide
 
-from perplex_mono.app import PROVIDED, ROUTES, openapi_config
+from perplex_mono.app import ASKING, PROVIDED, ROUTES, openapi_config
 from perplex_mono.cli.terminal import write_json
 from perplex_mono.settings import Settings
 
@@ -29,7 +29,7 @@ def openapi_document(settings: Settings) -> dict[str, Any]:
     routed = Litestar(
         route_handlers=list(ROUTES),
         path=settings.server.base_path or None,
-        dependencies={name: _absent() for name in (*PROVIDED, "owner_id")},
+        dependencies={name: _absent() for name in (*PROVIDED, *ASKING)},
         openapi_config=openapi_config(),
     )
     return routed.openapi_schema.to_schema()

@@ -5,9 +5,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from perplex_mono.accounts.audit import AuditLog
+from perplex_mono.accounts.authentication import Authenticator
+from perplex_mono.accounts.keys import ApiKeyService
+from perplex_mono.accounts.logins import LoginService
+from perplex_mono.accounts.service import AccountService
 from perplex_mono.answers.extractive import ExtractiveWriter
 from perplex_mono.answers.service import AnswerService
 from perplex_mono.answers.summaries import SummaryService
+from perplex_mono.container.accounts import open_accounts
 from perplex_mono.container.background import Background
 from perplex_mono.container.inference import Inference, open_inference
 from perplex_mono.container.ingestion import Ingestion, open_ingestion
@@ -51,6 +57,11 @@ class Container:
     """What the application is made of; each name is what routes and commands ask for."""
 
     settings: Settings
+    authenticator: Authenticator
+    accounts: AccountService
+    logins: LoginService
+    keys: ApiKeyService
+    audit: AuditLog
     collections: CollectionService
     indexes: IndexService
     documents: DocumentService
@@ -109,8 +120,10 @@ async def open_container(
 
 async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, inference: Inference) -> Container:
     limits, database, metrics = settings.limits, storage.database, Metrics()
+    accounts = await open_accounts(settings, stack, storage)
     library = await open_library(settings, storage, inference, metrics)
     ledger, documents = library.ledger, library.documents
+    accounts.service.on_created(library.collections.add_default)
     ingestion = await open_ingestion(settings, stack, storage, inference, library, metrics)
     searcher = _searcher(settings, storage, inference, ingestion)
     background = Background(settings, stack)
@@ -133,6 +146,11 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     default_model = inference.models.default
     return Container(
         settings=settings,
+        authenticator=accounts.authenticator,
+        accounts=accounts.service,
+        logins=accounts.logins,
+        keys=accounts.keys,
+        audit=accounts.audit,
         collections=library.collections,
         indexes=library.indexes,
         documents=documents,
@@ -149,7 +167,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
         operations=operations,
         housekeeper=housekeeper,
         feeds=FeedService(database, library.bus),
-        hub=_hub(settings, metrics),
+        hub=_hub(settings, metrics, accounts.authenticator),
         health_service=_health(settings, metrics, storage, inference, ingestion, background),
         metrics=metrics,
         blobs=storage.blobs,
@@ -158,8 +176,9 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     )
 
 
-def _hub(settings: Settings, metrics: Metrics) -> SocketHub:
-    hub = SocketHub(per_user=settings.limits.sockets_per_user, total=settings.limits.sockets_total)
+def _hub(settings: Settings, metrics: Metrics, authenticator: Authenticator) -> SocketHub:
+    limits = settings.limits
+    hub = SocketHub(per_user=limits.sockets_per_user, total=limits.sockets_total, is_valid=authenticator.is_valid)
     metrics.sockets.set_function(lambda: hub.open_count)
     return hub
 

@@ -8,7 +8,6 @@ from perplex_mono.ingestion.chunking import find_fault
 from perplex_mono.library.backlog import Backlog
 from perplex_mono.library.collections import CollectionService
 from perplex_mono.library.indexes import IndexService
-from perplex_mono.library.models import LOCAL_OWNER
 from perplex_mono.library.recipes import IndexRecipes
 from perplex_mono.library.service import DocumentService
 from perplex_mono.library.throughput import Throughput
@@ -16,6 +15,7 @@ from perplex_mono.operations.events import EventBus
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.settings import Settings
 from perplex_mono.telemetry.metrics import Metrics
+from perplex_mono.web.callers import LOCAL_USER
 
 
 @dataclass(frozen=True)
@@ -56,5 +56,5 @@ async def open_library(settings: Settings, storage: Storage, inference: Inferenc
     ledger.on_stopped(indexes.settle_unfinished)
     ledger.on_retried(documents.requeue_unready)
     collections = CollectionService(database, ledger, recipes)
-    await collections.ensure_default(LOCAL_OWNER)
+    await collections.ensure_default(LOCAL_USER)
     return Library(bus, ledger, throughput, recipes, documents, collections, indexes)

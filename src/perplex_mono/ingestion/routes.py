@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody, PathParameter, QueryParameter
 from perplex_mono.ingestion.previews import ChunkPreviewer
 from perplex_mono.ingestion.schemas import ChunkPreviewRequest, ChunkPreviewView, PageView, TextView
 from perplex_mono.ingestion.service import ReadingService
+from perplex_mono.web.callers import READ
 
 MAX_PAGE_NUMBER = 2**31 - 1
 PageNumber = Annotated[int, PathParameter(ge=1, le=MAX_PAGE_NUMBER, description="From 1")]
@@ -20,7 +21,7 @@ class ReadingController(Controller):
     path = "/api/v1"
     tags = ("documents",)
 
-    @get("/documents/{document_id:str}/text", summary="Get the text of a document, some pages at a time")
+    @get("/documents/{document_id:str}/text", opt=READ, summary="Get the text of a document, some pages at a time")
     async def get_text(
         self,
         document_id: FromPath[str],
@@ -31,7 +32,9 @@ class ReadingController(Controller):
         """The text, page by page."""
         return await reading.text(document_id, owner_id, first_page=page)
 
-    @get("/documents/{document_id:str}/pages/{number:int}", summary="Get a page with its words and their boxes")
+    @get(
+        "/documents/{document_id:str}/pages/{number:int}", opt=READ, summary="Get a page with its words and their boxes"
+    )
     async def get_page(
         self,
         document_id: FromPath[str],
@@ -42,7 +45,12 @@ class ReadingController(Controller):
         """The page as it was read."""
         return await reading.page(document_id, owner_id, number)
 
-    @get("/documents/{document_id:str}/pages/{number:int}/image", summary="Get a page as PNG", media_type="image/png")
+    @get(
+        "/documents/{document_id:str}/pages/{number:int}/image",
+        opt=READ,
+        summary="Get a page as PNG",
+        media_type="image/png",
+    )
     async def get_page_image(
         self,
         document_id: FromPath[str],
@@ -56,7 +64,7 @@ class ReadingController(Controller):
         image = await reading.page_image(document_id, owner_id, number, highlight=highlight, max_side=max_side)
         return Response(image, media_type="image/png", headers={"Cache-Control": "private, max-age=300"})
 
-    @post("/chunking/preview", status_code=200, summary="See how a text or a document would be cut")
+    @post("/chunking/preview", opt=READ, status_code=200, summary="See how a text or a document would be cut")
     async def preview_chunks(
         self,
         data: JSONBody[ChunkPreviewRequest],

@@ -37,7 +37,11 @@ class CollectionService:
             known = await CollectionRepository(session).find_by_name(DEFAULT_COLLECTION_NAME, owner_id)
         if known is None:
             async with self._database.write() as session:
-                await self._add(session, owner_id, NewCollection(name=DEFAULT_COLLECTION_NAME), self._recipes.default)
+                await self.add_default(session, owner_id)
+
+    async def add_default(self, session: AsyncSession, owner_id: str) -> None:
+        """Make a new owner's collection `default` in the caller's transaction."""
+        await self._add(session, owner_id, NewCollection(name=DEFAULT_COLLECTION_NAME), self._recipes.default)
 
     async def create(self, owner_id: str, new: NewCollection) -> CollectionView:
         """Make a collection.

@@ -8,7 +8,6 @@ from sqlmodel import Field, SQLModel
 
 from perplex_mono.storage.identity import UtcDateTime, new_id, utc_now
 
-LOCAL_OWNER = "local"
 DEFAULT_COLLECTION_NAME = "default"
 MAX_ATTACHMENT_DEPTH = 2
 

@@ -26,6 +26,7 @@ from perplex_mono.library.schemas import (
 )
 from perplex_mono.library.service import DocumentService
 from perplex_mono.library.uploads import FILE_FIELD, UploadReceiver
+from perplex_mono.web.callers import READ, WRITE
 from perplex_mono.web.paging import Cursor, PageLimit
 
 SAFE_DOWNLOAD_HEADERS = {
@@ -41,7 +42,7 @@ class CollectionController(Controller):
     path = "/api/v1/collections"
     tags = ("collections",)
 
-    @post(summary="Make a collection")
+    @post(opt=WRITE, summary="Make a collection")
     async def create_collection(
         self,
         data: JSONBody[NewCollection],
@@ -51,7 +52,7 @@ class CollectionController(Controller):
         """The new collection."""
         return await collections.create(owner_id, data)
 
-    @get(summary="List collections, oldest first")
+    @get(opt=READ, summary="List collections, oldest first")
     async def list_collections(
         self,
         collections: NamedDependency[CollectionService],
@@ -62,7 +63,7 @@ class CollectionController(Controller):
         """A page of collections."""
         return await collections.list_collections(owner_id, limit=limit, cursor=cursor)
 
-    @get("/{collection_id:str}", summary="Get a collection")
+    @get("/{collection_id:str}", opt=READ, summary="Get a collection")
     async def get_collection(
         self,
         collection_id: FromPath[str],
@@ -72,7 +73,7 @@ class CollectionController(Controller):
         """The collection."""
         return await collections.get(collection_id, owner_id)
 
-    @patch("/{collection_id:str}", summary="Rename or describe a collection")
+    @patch("/{collection_id:str}", opt=WRITE, summary="Rename or describe a collection")
     async def change_collection(
         self,
         collection_id: FromPath[str],
@@ -83,7 +84,7 @@ class CollectionController(Controller):
         """The changed collection."""
         return await collections.change(collection_id, owner_id, data)
 
-    @delete("/{collection_id:str}", status_code=202, summary="Delete a collection and all its documents")
+    @delete("/{collection_id:str}", opt=WRITE, status_code=202, summary="Delete a collection and all its documents")
     async def delete_collection(
         self,
         collection_id: FromPath[str],
@@ -95,6 +96,7 @@ class CollectionController(Controller):
 
     @post(
         "/{collection_id:str}/documents",
+        opt=WRITE,
         status_code=202,
         summary="Upload documents",
         description=f"Multipart form: field `{FILE_FIELD}` (repeatable), optional `tags` and `metadata` (JSON).",
@@ -121,7 +123,7 @@ class CollectionController(Controller):
                 raise InvalidInput(f"The form has no file; send each in a field named '{FILE_FIELD}' with a file name.")
             return await documents.add(collection_id, owner_id, form.files, tags=form.tags, metadata=form.metadata)
 
-    @get("/{collection_id:str}/documents", summary="List the documents of a collection, newest first")
+    @get("/{collection_id:str}/documents", opt=READ, summary="List the documents of a collection, newest first")
     async def list_documents(
         self,
         collection_id: FromPath[str],
@@ -145,14 +147,14 @@ class DocumentController(Controller):
     path = "/api/v1/documents"
     tags = ("documents",)
 
-    @get("/{document_id:str}", summary="Get a document")
+    @get("/{document_id:str}", opt=READ, summary="Get a document")
     async def get_document(
         self, document_id: FromPath[str], documents: NamedDependency[DocumentService], owner_id: NamedDependency[str]
     ) -> DocumentView:
         """The document and its state."""
         return await documents.get(document_id, owner_id)
 
-    @patch("/{document_id:str}", summary="Rename, tag or annotate a document")
+    @patch("/{document_id:str}", opt=WRITE, summary="Rename, tag or annotate a document")
     async def change_document(
         self,
         document_id: FromPath[str],
@@ -163,21 +165,21 @@ class DocumentController(Controller):
         """The changed document."""
         return await documents.change(document_id, owner_id, data)
 
-    @delete("/{document_id:str}", status_code=202, summary="Delete a document and its attachments")
+    @delete("/{document_id:str}", opt=WRITE, status_code=202, summary="Delete a document and its attachments")
     async def delete_document(
         self, document_id: FromPath[str], documents: NamedDependency[DocumentService], owner_id: NamedDependency[str]
     ) -> OperationAccepted:
         """Hidden at once; the bytes go in the background."""
         return await documents.delete(document_id, owner_id)
 
-    @post("/{document_id:str}/retry", status_code=202, summary="Ingest a failed document again")
+    @post("/{document_id:str}/retry", opt=WRITE, status_code=202, summary="Ingest a failed document again")
     async def retry_document(
         self, document_id: FromPath[str], documents: NamedDependency[DocumentService], owner_id: NamedDependency[str]
     ) -> OperationAccepted:
         """The operation that tries again."""
         return await documents.retry(document_id, owner_id)
 
-    @get("/{document_id:str}/file", summary="Download the original")
+    @get("/{document_id:str}/file", opt=READ, summary="Download the original")
     async def download_document(
         self, document_id: FromPath[str], documents: NamedDependency[DocumentService], owner_id: NamedDependency[str]
     ) -> File:

@@ -11,6 +11,7 @@ from perplex_mono.operations.feeds import FeedService
 from perplex_mono.operations.models import OperationKind, OperationState
 from perplex_mono.operations.schemas import EventPage, OperationPage, OperationView
 from perplex_mono.operations.service import OperationService
+from perplex_mono.web.callers import READ, WRITE, Caller
 from perplex_mono.web.paging import Cursor, PageLimit
 from perplex_mono.web.sockets import CLOSE_NOT_FOUND, Socket, SocketHub
 
@@ -24,7 +25,7 @@ class OperationController(Controller):
     path = "/api/v1/operations"
     tags = ("operations",)
 
-    @get(summary="List operations, newest first")
+    @get(opt=READ, summary="List operations, newest first")
     async def list_operations(
         self,
         operations: NamedDependency[OperationService],
@@ -42,14 +43,14 @@ class OperationController(Controller):
             owner_id, state=only_state, kind=kind, collection_id=collection_id, limit=limit, cursor=cursor
         )
 
-    @get("/{operation_id:str}", summary="Get one operation")
+    @get("/{operation_id:str}", opt=READ, summary="Get one operation")
     async def get_operation(
         self, operation_id: FromPath[str], operations: NamedDependency[OperationService], owner_id: NamedDependency[str]
     ) -> OperationView:
         """The operation as it is now."""
         return await operations.get(operation_id, owner_id)
 
-    @get("/{operation_id:str}/events", summary="List the events of an operation, oldest first")
+    @get("/{operation_id:str}/events", opt=READ, summary="List the events of an operation, oldest first")
     async def list_events(
         self,
         operation_id: FromPath[str],
@@ -61,7 +62,12 @@ class OperationController(Controller):
         """The events past `after`."""
         return await operations.events(operation_id, owner_id, after=after, limit=limit)
 
-    @post("/{operation_id:str}/pause", status_code=200, summary="Pause an operation; its finished pages are kept")
+    @post(
+        "/{operation_id:str}/pause",
+        opt=WRITE,
+        status_code=200,
+        summary="Pause an operation; its finished pages are kept",
+    )
     async def pause(
         self,
         operation_id: FromPath[str],
@@ -71,7 +77,7 @@ class OperationController(Controller):
         """The paused operation. No page is started any more; resuming reads at most the pages in flight again."""
         return await operations.act("pause", operation_id, owner_id)
 
-    @post("/{operation_id:str}/resume", status_code=200, summary="Resume a paused operation")
+    @post("/{operation_id:str}/resume", opt=WRITE, status_code=200, summary="Resume a paused operation")
     async def resume(
         self,
         operation_id: FromPath[str],
@@ -81,7 +87,12 @@ class OperationController(Controller):
         """The operation, queued again."""
         return await operations.act("resume", operation_id, owner_id)
 
-    @post("/{operation_id:str}/cancel", status_code=200, summary="Cancel an operation and remove its partial results")
+    @post(
+        "/{operation_id:str}/cancel",
+        opt=WRITE,
+        status_code=200,
+        summary="Cancel an operation and remove its partial results",
+    )
     async def cancel(
         self,
         operation_id: FromPath[str],
@@ -91,7 +102,12 @@ class OperationController(Controller):
         """The cancelled operation. Documents that were ready stay; the others are cancelled and can be retried."""
         return await operations.act("cancel", operation_id, owner_id)
 
-    @post("/{operation_id:str}/retry", status_code=200, summary="Retry what did not become ready in an operation")
+    @post(
+        "/{operation_id:str}/retry",
+        opt=WRITE,
+        status_code=200,
+        summary="Retry what did not become ready in an operation",
+    )
     async def retry(
         self,
         operation_id: FromPath[str],
@@ -105,32 +121,32 @@ class OperationController(Controller):
         return await operations.act("retry", operation_id, owner_id)
 
 
-@websocket("/ws/operations")
+@websocket("/ws/operations", opt=READ)
 async def all_operations_feed(
     socket: Socket,
     feeds: NamedDependency[FeedService],
     hub: NamedDependency[SocketHub],
-    owner_id: NamedDependency[str],
+    caller: NamedDependency[Caller],
 ) -> None:
     """Every event of the caller's operations."""
-    await hub.serve(socket, owner_id, lambda: feeds.follow(owner_id, after=first_seq(socket)))
+    await hub.serve(socket, caller, lambda: feeds.follow(caller.user_id, after=first_seq(socket)))
 
 
-@websocket("/ws/operations/{operation_id:str}")
+@websocket("/ws/operations/{operation_id:str}", opt=READ)
 async def operation_feed(
     socket: Socket,
     operation_id: FromPath[str],
     feeds: NamedDependency[FeedService],
     hub: NamedDependency[SocketHub],
-    owner_id: NamedDependency[str],
+    caller: NamedDependency[Caller],
 ) -> None:
     """The events of one operation."""
     try:
-        await feeds.require(operation_id, owner_id)
+        await feeds.require(operation_id, caller.user_id)
     except NotFound as missing:
         await hub.refuse(socket, CLOSE_NOT_FOUND, str(missing))
         return
-    await hub.serve(socket, owner_id, lambda: feeds.follow(owner_id, operation_id, after=first_seq(socket)))
+    await hub.serve(socket, caller, lambda: feeds.follow(caller.user_id, operation_id, after=first_seq(socket)))
 
 
 def first_seq(socket: Socket) -> int | None:

@@ -6,6 +6,7 @@ from litestar.params import JSONBody
 
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
 from perplex_mono.search.service import SearchService
+from perplex_mono.web.callers import READ
 
 
 class SearchController(Controller):
@@ -14,7 +15,7 @@ class SearchController(Controller):
     path = "/api/v1/search"
     tags = ("search",)
 
-    @post(status_code=200, summary="Find the passages that answer a query best")
+    @post(opt=READ, status_code=200, summary="Find the passages that answer a query best")
     async def search(
         self, data: JSONBody[SearchRequest], searcher: NamedDependency[SearchService], owner_id: NamedDependency[str]
     ) -> SearchResponse:

@@ -13,6 +13,7 @@ from perplex_mono.operations.routes import first_seq
 from perplex_mono.sources.models import FileStatus
 from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourceFilePage, SourcePage, SourceView
 from perplex_mono.sources.service import SourceService
+from perplex_mono.web.callers import ADMIN, READ, WRITE, Caller
 from perplex_mono.web.paging import Cursor, PageLimit
 from perplex_mono.web.sockets import CLOSE_NOT_FOUND, Socket, SocketHub
 
@@ -23,7 +24,7 @@ class SourceController(Controller):
     path = "/api/v1/collections/{collection_id:str}/sources"
     tags = ("sources",)
 
-    @post(summary="Follow a folder")
+    @post(opt=ADMIN, summary="Follow a folder")
     async def add_source(
         self,
         collection_id: FromPath[str],
@@ -34,7 +35,7 @@ class SourceController(Controller):
         """The new source; scan it to have its files ingested."""
         return await sources.add(collection_id, owner_id, data)
 
-    @get(summary="List the folders a collection follows, oldest first")
+    @get(opt=READ, summary="List the folders a collection follows, oldest first")
     async def list_sources(
         self,
         collection_id: FromPath[str],
@@ -46,7 +47,7 @@ class SourceController(Controller):
         """A page of sources."""
         return await sources.list_sources(collection_id, owner_id, limit=limit, cursor=cursor)
 
-    @get("/{source_id:str}", summary="Get a source")
+    @get("/{source_id:str}", opt=READ, summary="Get a source")
     async def get_source(
         self,
         collection_id: FromPath[str],
@@ -59,6 +60,7 @@ class SourceController(Controller):
 
     @get(
         "/{source_id:str}/files",
+        opt=READ,
         summary="List the files of a source by path, also those that were skipped or failed, and why",
     )
     async def list_source_files(
@@ -76,7 +78,7 @@ class SourceController(Controller):
         """A page of files."""
         return await sources.list_files(collection_id, source_id, owner_id, status=status, limit=limit, cursor=cursor)
 
-    @post("/{source_id:str}/scan", status_code=202, summary="Scan a folder now")
+    @post("/{source_id:str}/scan", opt=WRITE, status_code=202, summary="Scan a folder now")
     async def scan_source(
         self,
         collection_id: FromPath[str],
@@ -87,7 +89,7 @@ class SourceController(Controller):
         """The scan, which goes on in the background; `/ws/directory-scan/{scan_id}` follows it."""
         return await sources.scan(collection_id, source_id, owner_id)
 
-    @delete("/{source_id:str}", status_code=202, summary="Stop following a folder and delete its documents")
+    @delete("/{source_id:str}", opt=WRITE, status_code=202, summary="Stop following a folder and delete its documents")
     async def delete_source(
         self,
         collection_id: FromPath[str],
@@ -99,19 +101,19 @@ class SourceController(Controller):
         return await sources.delete(collection_id, source_id, owner_id)
 
 
-@websocket("/ws/directory-scan/{scan_id:str}")
+@websocket("/ws/directory-scan/{scan_id:str}", opt=READ)
 async def scan_feed(
     socket: Socket,
     scan_id: FromPath[str],
     sources: NamedDependency[SourceService],
     feeds: NamedDependency[FeedService],
     hub: NamedDependency[SocketHub],
-    owner_id: NamedDependency[str],
+    caller: NamedDependency[Caller],
 ) -> None:
     """The events of one scan."""
     try:
-        await sources.require_scan(scan_id, owner_id)
+        await sources.require_scan(scan_id, caller.user_id)
     except NotFound as missing:
         await hub.refuse(socket, CLOSE_NOT_FOUND, str(missing))
         return
-    await hub.serve(socket, owner_id, lambda: feeds.follow(owner_id, scan_id, after=first_seq(socket)))
+    await hub.serve(socket, caller, lambda: feeds.follow(caller.user_id, scan_id, after=first_seq(socket)))

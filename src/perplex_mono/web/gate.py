@@ -14,22 +14,26 @@ import msgspec
 from loguru import logger
 from opentelemetry.trace import SpanKind
 
-from perplex_mono.errors import Incomplete, InvalidInput, PerplexError, TooLarge
+from perplex_mono.errors import Incomplete, InvalidInput, PerplexError, TooLarge, Unauthenticated
 from perplex_mono.telemetry.logs import request_id_var
 from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.traces import span
+from perplex_mono.web.callers import LOCAL_CALLER, SCOPE_KEY, Caller, Identity
+from perplex_mono.web.guard import RequestGuard
 from perplex_mono.web.json_depth import is_too_deep
-from perplex_mono.web.local_guard import LocalGuard
 from perplex_mono.web.problems import MEDIA_TYPE, Problem, encode, problem, problem_of
 from perplex_mono.web.rate_limit import RateLimiter
-from perplex_mono.web.sockets import CLOSE_ORIGIN
+from perplex_mono.web.sockets import CLOSE_BUSY, CLOSE_FORBIDDEN, CLOSE_UNAUTHENTICATED
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
+Identify = Callable[[str], Awaitable[Caller]]
+"""From a token to its caller; raises `Unauthenticated`."""
 
+TOKEN_PROTOCOL = "access_token."  # noqa: S105 - what stands before the token
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -42,6 +46,8 @@ _SECURITY_HEADERS = [
 class GateLimits(msgspec.Struct, frozen=True):
     """What the door lets through."""
 
+    requests_per_minute_user: int
+    requests_per_minute_anonymous: int
     body_idle_seconds: float
     max_json_bytes: int
     max_json_depth: int
@@ -51,11 +57,18 @@ class Gate:
     """Wraps the application."""
 
     def __init__(
-        self, app: Application, guard: LocalGuard, limiter: RateLimiter, limits: GateLimits, metrics: Metrics
+        self,
+        app: Application,
+        guard: RequestGuard,
+        identify: Identify,
+        limits: GateLimits,
+        metrics: Metrics,
     ) -> None:
         self._app = app
         self._guard = guard
-        self._limiter = limiter
+        self._identify = identify
+        self._of_users = RateLimiter(limits.requests_per_minute_user)
+        self._of_strangers = RateLimiter(limits.requests_per_minute_anonymous)
         self._limits = limits
         self._metrics = metrics
 
@@ -69,14 +82,24 @@ class Gate:
             await self._app(scope, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reason = self._guard.refusal(scope["path"], _joined(scope["headers"]))
+        headers = _joined(scope["headers"])
+        offered = _offered_protocol(headers)
+        reason, code = self._guard.refusal(scope["path"], headers), CLOSE_FORBIDDEN
         if reason is None:
-            request_id_var.set(uuid.uuid4().hex)
-            await self._app(scope, receive, send)
-            return
+            token = _bearer_token(headers) or (offered and offered.removeprefix(TOKEN_PROTOCOL))
+            try:
+                identity = await self._who(scope, headers, token)
+            except PerplexError as error:
+                reason, code = str(error), CLOSE_BUSY
+            else:
+                if identity.caller is not None:
+                    request_id_var.set(uuid.uuid4().hex)
+                    await self._app({**scope, SCOPE_KEY: identity}, receive, _with_protocol(send, offered))
+                    return
+                reason, code = identity.reason or "Log in first.", CLOSE_UNAUTHENTICATED
         await receive()
-        await send({"type": "websocket.accept"})
-        await send({"type": "websocket.close", "code": CLOSE_ORIGIN, "reason": reason[:100]})
+        await _with_protocol(send, offered)({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": code, "reason": reason[:100]})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _joined(scope["headers"])
@@ -87,7 +110,7 @@ class Gate:
             # The server leaves out the body of the answer, so asking for it as GET is all there is to do.
             scope = {**scope, "method": "GET"}
         if scope["path"] in self._guard.open_paths and self._guard.refusal(scope["path"], headers) is None:
-            await self._app(scope, receive, exchange.send)
+            await self._app({**scope, SCOPE_KEY: Identity(None)}, receive, exchange.send)
             return
         token = request_id_var.set(request_id)
         started = time.perf_counter()
@@ -107,21 +130,40 @@ class Gate:
         if refusal is not None:
             await exchange.refuse(problem(403, "forbidden", "Refused", refusal, scope["path"]))
             return
-        caller = str((scope.get("client") or ("",))[0]) if self._guard.is_closed else "local"
-        wait = self._limiter.wait_seconds(caller)
-        if wait > 0:
-            retry = (b"retry-after", str(max(1, round(wait))).encode())
-            answer = problem(429, "rate-limited", "Too many requests", "Try again later.", scope["path"])
-            await exchange.refuse(answer, [retry])
-            return
         body = _Body(receive, self._limits.body_idle_seconds)
         try:
+            identity = await self._who(scope, headers, _bearer_token(headers))
+            wait = self._wait_seconds(identity)
+            if wait > 0:
+                retry = (b"retry-after", str(max(1, round(wait))).encode())
+                answer = problem(429, "rate-limited", "Too many requests", "Try again later.", scope["path"])
+                await exchange.refuse(answer, [retry])
+                return
             if _may_be_json(headers):
                 await body.buffer_json(_length(headers), self._limits.max_json_bytes, self._limits.max_json_depth)
+            scope[SCOPE_KEY] = identity
             await self._app(scope, body.receive, exchange.send)
         except PerplexError as error:
             if not exchange.is_started:
                 await exchange.refuse(problem_of(error, scope["path"]))
+
+    async def _who(self, scope: Scope, headers: Mapping[bytes, bytes], token: str | None) -> Identity:
+        """Who makes the request; a credential that is not good makes it nobody's, and says why."""
+        peer = str((scope.get("client") or ("",))[0])
+        address = self._guard.client_address(peer, headers)
+        if self._guard.mode == "local":
+            return Identity(LOCAL_CALLER, address=address)
+        if token is None:
+            return Identity(None, address=address)
+        try:
+            return Identity(await self._identify(token), address=address)
+        except Unauthenticated as refusal:
+            return Identity(None, str(refusal), address)
+
+    def _wait_seconds(self, identity: Identity) -> float:
+        if identity.caller is not None:
+            return self._of_users.wait_seconds(identity.caller.user_id)
+        return self._of_strangers.wait_seconds(identity.address)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         handler = scope.get("path_template") or "unmatched"
@@ -213,6 +255,28 @@ def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     for name, value in headers:
         joined[name] = joined[name] + b", " + value if name in joined else value
     return joined
+
+
+def _bearer_token(headers: Mapping[bytes, bytes]) -> str | None:
+    kind, _, token = headers.get(b"authorization", b"").decode("latin-1").strip().partition(" ")
+    return token.strip() if kind.lower() == "bearer" else None
+
+
+def _offered_protocol(headers: Mapping[bytes, bytes]) -> str | None:
+    """The subprotocol that carries a token: browsers can send no header with a WebSocket."""
+    offered = headers.get(b"sec-websocket-protocol", b"").decode("latin-1").split(",")
+    return next((name.strip() for name in offered if name.strip().startswith(TOKEN_PROTOCOL)), None)
+
+
+def _with_protocol(send: Send, offered: str | None) -> Send:
+    """Say with the acceptance that the offered subprotocol is spoken, as browsers insist."""
+
+    async def accept(message: Message) -> None:
+        if offered is not None and message["type"] == "websocket.accept":
+            message = {**message, "subprotocol": offered}
+        await send(message)
+
+    return accept
 
 
 def _may_be_json(headers: Mapping[bytes, bytes]) -> bool:

@@ -13,6 +13,7 @@ from litestar.di import NamedDependency
 from perplex_mono import __version__
 from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.supervision import ComponentStatus
+from perplex_mono.web.callers import ADMIN, PUBLIC, READ
 
 PROBE_TIMEOUT_SECONDS = 5.0
 Probe = Callable[[], ComponentStatus | Awaitable[ComponentStatus]]
@@ -106,26 +107,26 @@ def _view(status: ComponentStatus) -> ComponentView:
     return ComponentView(status=status.state, since=status.since, reason=status.reason, restarts=status.restarts)
 
 
-@get("/health", tags=["health"], summary="Is the process alive?", sync_to_thread=False)
+@get("/health", opt=PUBLIC, tags=["health"], summary="Is the process alive?", sync_to_thread=False)
 def health(health_service: NamedDependency[HealthService]) -> HealthView:
     """Answers without touching anything that could hang."""
     return health_service.health()
 
 
-@get("/ready", tags=["health"], summary="Can the server do its work?")
+@get("/ready", opt=PUBLIC, tags=["health"], summary="Can the server do its work?")
 async def ready(health_service: NamedDependency[HealthService]) -> Response[ReadyView]:
     """200 when ready or degraded, 503 when unready; every component by name."""
     view = await health_service.ready()
     return Response(view, status_code=503 if view.status == "unready" else 200)
 
 
-@get("/db/health", tags=["health"], summary="Can the database be read and written?")
+@get("/db/health", opt=READ, tags=["health"], summary="Can the database be read and written?")
 async def database_health(health_service: NamedDependency[HealthService]) -> Response[ComponentView]:
     """Reads and writes a row."""
     return _component_response(await health_service.component("database"))
 
 
-@get("/vector/health", tags=["health"], summary="Can the vector index be opened?")
+@get("/vector/health", opt=READ, tags=["health"], summary="Can the vector index be opened?")
 async def vector_health(health_service: NamedDependency[HealthService]) -> Response[ComponentView]:
     """Opens and counts every table."""
     return _component_response(await health_service.component("vectors"))
@@ -133,6 +134,7 @@ async def vector_health(health_service: NamedDependency[HealthService]) -> Respo
 
 @get(
     "/metrics",
+    opt=ADMIN,
     tags=["health"],
     summary="Figures in Prometheus' text form",
     media_type="text/plain",

@@ -12,6 +12,7 @@ from perplex_mono.errors import (
     Conflict,
     DataCorrupt,
     DocumentFailure,
+    Forbidden,
     Incomplete,
     InvalidInput,
     NotFound,
@@ -21,6 +22,7 @@ from perplex_mono.errors import (
     Stalled,
     StorageFull,
     TooLarge,
+    Unauthenticated,
     Unavailable,
 )
 from perplex_mono.telemetry.traces import current_trace_id
@@ -33,6 +35,8 @@ _KINDS: list[tuple[type[PerplexError], int, str, str]] = [
     (InvalidInput, 400, "invalid-input", "The request cannot be used"),
     (ConfigurationError, 400, "invalid-input", "The request cannot be used"),
     (Incomplete, 408, "body-timeout", "The body stopped arriving"),
+    (Unauthenticated, 401, "unauthenticated", "Log in first"),
+    (Forbidden, 403, "forbidden", "Not allowed"),
     (NotFound, 404, "not-found", "Not found"),
     (Conflict, 409, "conflict", "The state does not allow this"),
     (StaleLease, 409, "conflict", "The state does not allow this"),
@@ -99,6 +103,8 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Prob
     if isinstance(error, PerplexError):
         if isinstance(error, Overloaded):
             headers["Retry-After"] = str(error.retry_after_seconds)
+        elif isinstance(error, Unauthenticated):
+            headers["WWW-Authenticate"] = "Bearer"
         body = problem_of(error, path)
     elif isinstance(error, HTTPException) and error.status_code < 500:
         slug = _STATUS_SLUGS.get(error.status_code, "invalid-input")

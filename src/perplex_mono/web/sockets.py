@@ -6,7 +6,7 @@ The handler owns its socket: nobody else ever closes it. Stopping with open sock
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from litestar.exceptions import WebSocketDisconnect
 from loguru import logger
 
 from perplex_mono.errors import InvalidInput
+from perplex_mono.web.callers import Caller
 
 Socket = WebSocket[Any, Any, Any]
 
@@ -25,13 +26,15 @@ CLOSE_TOO_LARGE = 1009
 CLOSE_INTERNAL = 1011
 CLOSE_RESTARTING = 1012
 CLOSE_BUSY = 1013
-CLOSE_ORIGIN = 4403
+CLOSE_UNAUTHENTICATED = 4401
+CLOSE_FORBIDDEN = 4403
 CLOSE_NOT_FOUND = 4404
 
 SEND_TIMEOUT_SECONDS = 5.0
 CLOSE_TIMEOUT_SECONDS = 3.0
 PING_SECONDS = 30.0
 IDLE_SECONDS = 60.0
+CHECK_SECONDS = 2.0  # between looks whether the caller may still be here
 MAX_MESSAGE_BYTES = 4096
 _REASON_CHARS = 100
 
@@ -53,9 +56,13 @@ class SocketHub:
         *,
         per_user: int,
         total: int,
+        is_valid: Callable[[Caller], Awaitable[bool]],
         ping_seconds: float = PING_SECONDS,
         idle_seconds: float = IDLE_SECONDS,
+        check_seconds: float = CHECK_SECONDS,
     ) -> None:
+        self._is_valid = is_valid
+        self._check_seconds = check_seconds
         self._per_user = per_user
         self._total = total
         self._ping_seconds = ping_seconds
@@ -82,8 +89,9 @@ class SocketHub:
         await socket.accept()
         await _close(socket, code, reason)
 
-    async def serve(self, socket: Socket, owner_id: str, follow: Callable[[], AsyncIterator[msgspec.Struct]]) -> None:
-        """Send what `follow()` yields until the client leaves, the server stops, or a limit is passed."""
+    async def serve(self, socket: Socket, caller: Caller, follow: Callable[[], AsyncIterator[msgspec.Struct]]) -> None:
+        """Send what `follow()` yields until the client leaves, loses its right or passes a limit, or the server stops."""
+        owner_id = caller.user_id
         if self._stopping.is_set():
             return await self.refuse(socket, CLOSE_RESTARTING, "The server is restarting; connect again with ?after=.")
         if self._open.total() >= self._total:
@@ -94,7 +102,7 @@ class SocketHub:
         self._all_closed.clear()
         try:
             await socket.accept()
-            await self._run(socket, follow)
+            await self._run(socket, caller, follow)
         finally:
             self._open[owner_id] -= 1
             if not self._open[owner_id]:
@@ -103,13 +111,14 @@ class SocketHub:
                 self._all_closed.set()
         return None
 
-    async def _run(self, socket: Socket, follow: Callable[[], AsyncIterator[msgspec.Struct]]) -> None:
+    async def _run(self, socket: Socket, caller: Caller, follow: Callable[[], AsyncIterator[msgspec.Struct]]) -> None:
         lock = asyncio.Lock()
         parts = [
             asyncio.create_task(_send_all(socket, follow, lock)),
             asyncio.create_task(self._receive(socket)),
             asyncio.create_task(self._ping(socket, lock)),
             asyncio.create_task(self._wait_for_stop()),
+            asyncio.create_task(self._watch(caller)),
         ]
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -147,6 +156,13 @@ class SocketHub:
             await asyncio.sleep(self._ping_seconds)
             message = {"type": "ping", "time": datetime.now(UTC), "data": {}, "operation_id": None}
             await _send(socket, msgspec.json.encode(message), lock)
+
+    async def _watch(self, caller: Caller) -> None:
+        while True:
+            await asyncio.sleep(self._check_seconds)
+            if not await self._is_valid(caller):
+                break
+        raise _Closing(CLOSE_UNAUTHENTICATED, "This credential is not good any more; log in again.")
 
     async def _wait_for_stop(self) -> None:
         await self._stopping.wait()

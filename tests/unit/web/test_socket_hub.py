@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 
 from perplex_mono.errors import InvalidInput
 from perplex_mono.web import sockets
+from perplex_mono.web.callers import Caller
 from perplex_mono.web.sockets import Socket, SocketHub
 
 
@@ -57,8 +59,16 @@ def feed(*texts: str, error: Exception | None = None) -> Callable[[], AsyncItera
     return follow
 
 
+async def everybody(_: Caller) -> bool:
+    return True
+
+
+new_hub = partial(SocketHub, is_valid=everybody)
+
+
 def serve(hub: SocketHub, socket: ScriptedSocket, owner: str = "a", **options: Any) -> "asyncio.Task[None]":
-    return asyncio.create_task(hub.serve(cast(Socket, socket), owner, options.get("follow", feed("hello"))))
+    caller = Caller(owner, owner, frozenset({"read"}), "session", f"session of {owner}")
+    return asyncio.create_task(hub.serve(cast(Socket, socket), caller, options.get("follow", feed("hello"))))
 
 
 async def open_sockets(hub: SocketHub, *owners: str) -> "list[asyncio.Task[None]]":
@@ -79,7 +89,7 @@ async def refused(hub: SocketHub, owner: str) -> int:
 
 
 async def test_caps_by_user_and_in_all() -> None:
-    hub = SocketHub(per_user=2, total=3)
+    hub = new_hub(per_user=2, total=3)
     tasks = await open_sockets(hub, "a", "a")
     assert await refused(hub, "a") == 1008
     tasks += await open_sockets(hub, "b")
@@ -92,7 +102,7 @@ async def test_caps_by_user_and_in_all() -> None:
 
 
 async def test_stopping_closes_every_socket_and_waits_for_it() -> None:
-    hub = SocketHub(per_user=5, total=5)
+    hub = new_hub(per_user=5, total=5)
     opened = [ScriptedSocket() for _ in range(3)]
     tasks = [serve(hub, socket) for socket in opened]
     for socket in opened:
@@ -103,7 +113,7 @@ async def test_stopping_closes_every_socket_and_waits_for_it() -> None:
 
 
 async def test_a_silent_client_is_pinged_and_then_let_go() -> None:
-    hub = SocketHub(per_user=1, total=1, ping_seconds=0.02, idle_seconds=0.2)
+    hub = new_hub(per_user=1, total=1, ping_seconds=0.02, idle_seconds=0.2)
     socket = ScriptedSocket()
     await serve(hub, socket)
     pings = [message for message in socket.sent if message.get("type") == "ping"]
@@ -113,7 +123,7 @@ async def test_a_silent_client_is_pinged_and_then_let_go() -> None:
 
 
 async def test_a_client_that_talks_is_not_let_go() -> None:
-    hub = SocketHub(per_user=1, total=1, idle_seconds=0.05)
+    hub = new_hub(per_user=1, total=1, idle_seconds=0.05)
     socket = ScriptedSocket(["pong"] * 3)
     task = serve(hub, socket)
     await asyncio.sleep(0.03)
@@ -123,7 +133,7 @@ async def test_a_client_that_talks_is_not_let_go() -> None:
 
 
 async def test_a_feed_that_breaks_ends_with_its_code() -> None:
-    hub = SocketHub(per_user=1, total=1)
+    hub = new_hub(per_user=1, total=1)
     for error, code in ((InvalidInput("'after' is wrong"), 1008), (RuntimeError("secret detail"), 1011)):
         socket = ScriptedSocket()
         await serve(hub, socket, follow=feed("one", error=error))
@@ -134,9 +144,29 @@ async def test_a_feed_that_breaks_ends_with_its_code() -> None:
     assert hub.open_count == 0
 
 
+async def test_a_caller_that_loses_its_right_is_let_go() -> None:
+    valid = {"a", "b"}
+
+    async def is_valid(caller: Caller) -> bool:
+        return caller.user_id in valid
+
+    hub = SocketHub(per_user=1, total=2, is_valid=is_valid, check_seconds=0.01)
+    revoked, other = ScriptedSocket(), ScriptedSocket()
+    ending, staying = serve(hub, revoked, "a"), serve(hub, other, "b")
+    await revoked.accepted.wait()
+    valid.remove("a")
+    async with asyncio.timeout(5):
+        await ending
+    assert revoked.closed is not None
+    assert revoked.closed[0] == 4401
+    assert other.closed is None
+    await hub.stop(5)
+    await staying
+
+
 async def test_a_large_message_ends_the_feed() -> None:
     socket = ScriptedSocket(["x" * 4096, "x" * 4097])
-    await serve(SocketHub(per_user=1, total=1), socket)
+    await serve(new_hub(per_user=1, total=1), socket)
     assert socket.closed is not None
     assert socket.closed[0] == 1009
 
@@ -145,6 +175,6 @@ async def test_a_client_that_stops_reading_is_let_go(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sockets, "SEND_TIMEOUT_SECONDS", 0.05)
     socket = ScriptedSocket(is_stuck=True)
     async with asyncio.timeout(5):
-        await serve(SocketHub(per_user=1, total=1), socket)
+        await serve(new_hub(per_user=1, total=1), socket)
     assert socket.closed is not None
     assert socket.closed[0] == 1013

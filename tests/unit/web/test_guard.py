@@ -1,8 +1,8 @@
-"""Local mode: this machine's own user and nobody else; bound elsewhere, closed."""
+"""Local mode: this machine's own user and nobody else; bound elsewhere, closed; with users, known names only."""
 
 import pytest
 
-from perplex_mono.web.local_guard import LocalGuard, is_loopback
+from perplex_mono.web.guard import RequestGuard, is_loopback
 
 Headers = dict[bytes, bytes]
 
@@ -10,7 +10,7 @@ Headers = dict[bytes, bytes]
 def refusal(host: str | None, **headers: str) -> str | None:
     raw: Headers = {} if host is None else {b"host": host.encode("latin-1")}
     raw |= {name.replace("_", "-").encode(): value.encode("latin-1") for name, value in headers.items()}
-    return LocalGuard("127.0.0.1").refusal("/api/v1/collections", raw)
+    return RequestGuard("127.0.0.1").refusal("/api/v1/collections", raw)
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,80 @@ def test_forwarded_requests_are_refused(header: str) -> None:
 
 @pytest.mark.parametrize("bound", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
 def test_bound_elsewhere_nothing_but_health_answers(bound: str) -> None:
-    guard = LocalGuard(bound)
-    assert guard.is_closed
+    guard = RequestGuard(bound)
+    assert guard.mode == "closed"
     headers = {b"host": b"localhost:8080"}
     assert guard.refusal("/health", headers) is None
     assert guard.refusal("/ready", {b"host": b"example.org"}) is None
-    for path in ("/", "/api/v1/collections", "/metrics", "/schema/openapi.json", "/ws/operations", "/health/"):
+    assert guard.refusal("/api/v1/auth/setup", headers) is None
+    assert guard.refusal("/api/v1/auth/setup", {b"host": b"example.org"}) is not None
+    for path in (
+        "/",
+        "/api/v1/auth/login",
+        "/api/v1/collections",
+        "/metrics",
+        "/schema/openapi.json",
+        "/ws/operations",
+        "/health/",
+    ):
         assert guard.refusal(path, headers) is not None
+
+
+def with_users(bound: str = "0.0.0.0", **lists: list[str]) -> RequestGuard:
+    return RequestGuard(bound, has_users=lambda: True, **lists)
+
+
+@pytest.mark.parametrize("bound", ["0.0.0.0", "127.0.0.1"])
+@pytest.mark.parametrize(
+    "host", ["localhost:8080", "192.168.1.5:8080", "[fe80::1]:8080", "docs.example.com", "DOCS.example.com:443"]
+)
+def test_with_users_the_server_answers_to_addresses_and_to_names_it_was_given(bound: str, host: str) -> None:
+    guard = with_users(bound, allowed_hosts=["docs.example.com"])
+    assert guard.mode == "accounts"
+    assert guard.refusal("/api/v1/collections", {b"host": host.encode(), b"x-forwarded-for": b"1.2.3.4"}) is None
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "docs.example.com.evil.example", "x.docs.example.com", "", "a@docs.example.com"]
+)
+def test_with_users_other_names_are_refused_and_the_setting_is_named(host: str) -> None:
+    guard = with_users(allowed_hosts=["docs.example.com"])
+    assert "server.allowed_hosts" in str(guard.refusal("/api/v1/collections", {b"host": host.encode()}))
+    assert guard.refusal("/health", {b"host": host.encode()}) is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "passes"),
+    [
+        ("https://docs.example.com", True),
+        ("https://app.example.com", True),
+        ("https://APP.example.com", True),
+        ("https://app.example.com.evil.example", False),
+        ("http://app.example.com", False),
+        ("null", False),
+    ],
+)
+def test_with_users_only_listed_origins_may_call(origin: str, passes: bool) -> None:
+    guard = with_users(allowed_hosts=["docs.example.com"], allowed_origins=["https://app.example.com/"])
+    headers = {b"host": b"docs.example.com", b"origin": origin.encode()}
+    assert (guard.refusal("/api/v1/search", headers) is None) is passes
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("203.0.113.9", "198.51.100.1", "203.0.113.9"),  # not from our proxy: what it says does not count
+        ("10.0.0.2", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.2", "6.6.6.6, 198.51.100.1", "198.51.100.1"),  # the client wrote the first one
+        ("10.0.0.2", "198.51.100.1, 10.0.0.3", "198.51.100.1"),  # through two of our proxies
+        ("10.0.0.2", "not an address", "10.0.0.2"),
+        ("10.0.0.2", "", "10.0.0.2"),
+        ("::1", "198.51.100.1", "::1"),
+    ],
+)
+def test_the_address_of_a_client_comes_from_trusted_proxies_only(peer: str, forwarded: str, client: str) -> None:
+    guard = with_users(trusted_proxies=["10.0.0.0/8"])
+    assert guard.client_address(peer, {b"x-forwarded-for": forwarded.encode()}) == client
 
 
 @pytest.mark.parametrize(
