@@ -109,11 +109,12 @@ class App:
         result: dict[str, Any] = answer.json()
         return result
 
-    async def settle(self, operation_id: str) -> dict[str, Any]:
-        """Wait until the operation is final; its JSON."""
+    async def settle(self, operation_id: str, client: httpx.AsyncClient | None = None) -> dict[str, Any]:
+        """Wait until the operation, of another user if its client is given, is final; its JSON."""
+        client = client or self.client
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
-                answer = await self.client.get(f"/api/v1/operations/{operation_id}")
+                answer = await client.get(f"/api/v1/operations/{operation_id}")
                 operation: dict[str, Any] = answer.json()
                 if operation["state"] in FINAL:
                     return operation

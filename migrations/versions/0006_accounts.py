@@ -1,4 +1,4 @@
-"""Users, their logins and API keys, and the log of security events."""
+"""Users, their logins, API keys and shares, and the log of security events."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -62,3 +62,15 @@ def upgrade() -> None:
         sa.Column("details", sa.JSON(), nullable=False),
     )
     op.create_index("ix_audit_events_time", "audit_events", ["time"], unique=False)
+    op.create_table(
+        "shares",
+        sa.Column("collection_id", sa.String(), nullable=False),
+        sa.Column("user_id", sa.String(), nullable=False),
+        sa.Column("access", sa.String(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["collection_id"], ["collections.id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("collection_id", "user_id"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_shares_user", "shares", ["user_id"], unique=False)

@@ -20,6 +20,7 @@ from perplex_mono.errors import PerplexError, Unauthenticated
 from perplex_mono.ingestion.routes import ReadingController
 from perplex_mono.library.index_routes import IndexController
 from perplex_mono.library.routes import CollectionController, DocumentController
+from perplex_mono.library.share_routes import ShareController
 from perplex_mono.operations.routes import OperationController, all_operations_feed, operation_feed
 from perplex_mono.search.routes import SearchController
 from perplex_mono.settings import Settings
@@ -36,6 +37,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     *ACCOUNT_ROUTES,
     CollectionController,
     IndexController,
+    ShareController,
     DocumentController,
     ReadingController,
     SourceController,
@@ -53,6 +55,7 @@ PROVIDED = (
     "keys",
     "audit",
     "collections",
+    "shares",
     "indexes",
     "documents",
     "uploads",

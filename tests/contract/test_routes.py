@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from litestar import Litestar, get
 from litestar.handlers import HTTPRouteHandler, WebsocketRouteHandler
 from litestar.routes import HTTPRoute, WebSocketRoute
-from litestar.testing import AsyncTestClient
 
 from perplex_mono.accounts.access import guard
 from perplex_mono.errors import PerplexError
@@ -91,12 +92,9 @@ async def test_a_route_without_a_policy_lets_nobody_in() -> None:
     async def forgotten() -> str:
         return "in"
 
-    async def as_admin(scope: dict[str, object], receive: object, send: object) -> None:
-        scope[SCOPE_KEY] = Identity(LOCAL_CALLER)
-        await routed(scope, receive, send)  # type: ignore[arg-type]
+    async def as_admin(scope: Any, receive: Any, send: Any) -> None:
+        await routed({**scope, SCOPE_KEY: Identity(LOCAL_CALLER)}, receive, send)
 
     routed = Litestar([forgotten], guards=[guard], exception_handlers={PerplexError: on_error})
-    async with AsyncTestClient(routed):
-        client = AsyncTestClient(as_admin)  # type: ignore[arg-type]
-        answer = await client.get("/forgotten")
-    assert answer.status_code == 403
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(as_admin), base_url="http://localhost") as client:
+        assert (await client.get("/forgotten")).status_code == 403

@@ -33,6 +33,7 @@ from perplex_mono.library.housekeeping import Housekeeper
 from perplex_mono.library.indexes import IndexService
 from perplex_mono.library.jobs import DeleteHandler
 from perplex_mono.library.service import DocumentService
+from perplex_mono.library.shares import ShareService
 from perplex_mono.library.uploads import UploadReceiver
 from perplex_mono.operations.dispatcher import Dispatcher, OperationHandler
 from perplex_mono.operations.feeds import FeedService
@@ -63,6 +64,7 @@ class Container:
     keys: ApiKeyService
     audit: AuditLog
     collections: CollectionService
+    shares: ShareService
     indexes: IndexService
     documents: DocumentService
     uploads: UploadReceiver
@@ -152,6 +154,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
         keys=accounts.keys,
         audit=accounts.audit,
         collections=library.collections,
+        shares=library.shares,
         indexes=library.indexes,
         documents=documents,
         uploads=UploadReceiver(

@@ -10,6 +10,7 @@ from perplex_mono.library.collections import CollectionService
 from perplex_mono.library.indexes import IndexService
 from perplex_mono.library.recipes import IndexRecipes
 from perplex_mono.library.service import DocumentService
+from perplex_mono.library.shares import ShareService
 from perplex_mono.library.throughput import Throughput
 from perplex_mono.operations.events import EventBus
 from perplex_mono.operations.ledger import Ledger
@@ -29,6 +30,7 @@ class Library:
     documents: DocumentService
     collections: CollectionService
     indexes: IndexService
+    shares: ShareService
 
 
 async def open_library(settings: Settings, storage: Storage, inference: Inference, metrics: Metrics) -> Library:
@@ -57,4 +59,4 @@ async def open_library(settings: Settings, storage: Storage, inference: Inferenc
     ledger.on_retried(documents.requeue_unready)
     collections = CollectionService(database, ledger, recipes)
     await collections.ensure_default(LOCAL_USER)
-    return Library(bus, ledger, throughput, recipes, documents, collections, indexes)
+    return Library(bus, ledger, throughput, recipes, documents, collections, indexes, ShareService(database))

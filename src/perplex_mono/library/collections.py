@@ -52,30 +52,31 @@ class CollectionService:
         async with self._database.write() as session:
             await self._require_free_name(session, owner_id, new.name)
             collection, index = await self._add(session, owner_id, new, recipe)
-        return collection_view(collection, index, 0)
+        return collection_view(collection, index, 0, "own")
 
     async def get(self, key: str, owner_id: str) -> CollectionView:
         """By id or the word `default`. Raises `NotFound`."""
         async with self._database.read() as session:
             repository = CollectionRepository(session)
-            collection = await repository.get(key, owner_id)
-            return await self._view(session, collection)
+            collection = await repository.get(key, owner_id, "read")
+            return await self._view(session, collection, owner_id)
 
     async def list_collections(self, owner_id: str, *, limit: int, cursor: str | None) -> CollectionPage:
-        """A page of the owner's collections, oldest first."""
+        """A page of the caller's collections and those shared with it, oldest first."""
         async with self._database.read() as session:
             repository = CollectionRepository(session)
             rows = await repository.list_page(owner_id, limit + 1, cursor)
             counts = await repository.count_documents([row.id for row in rows])
             indexes = await IndexRepository(session).active_indexes(rows)
-        items = [collection_view(row, indexes[row.id], counts.get(row.id, 0)) for row in rows[:limit]]
+            access = {row.id: await repository.access(row, owner_id) for row in rows}
+        items = [collection_view(row, indexes[row.id], counts.get(row.id, 0), access[row.id]) for row in rows[:limit]]
         return CollectionPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
 
     async def change(self, key: str, owner_id: str, changes: CollectionChanges) -> CollectionView:
         """Rename or describe. Raises `NotFound`, or `Conflict` on a taken name or the default collection."""
         async with self._database.write() as session:
             repository = CollectionRepository(session)
-            collection = await repository.get(key, owner_id)
+            collection = await repository.get(key, owner_id, "own")
             if changes.name is not msgspec.UNSET and changes.name != collection.name:
                 if collection.name == DEFAULT_COLLECTION_NAME:
                     raise Conflict("The default collection keeps its name; make another collection instead.")
@@ -84,7 +85,7 @@ class CollectionService:
             if changes.description is not msgspec.UNSET:
                 collection.description = changes.description
             collection.updated_at = utc_now()
-            return await self._view(session, collection)
+            return await self._view(session, collection, owner_id)
 
     async def delete(self, key: str, owner_id: str) -> OperationAccepted:
         """Hide the collection and its documents at once; their bytes go in the background.
@@ -92,7 +93,7 @@ class CollectionService:
         Raises `NotFound`, or `Conflict` for the default collection.
         """
         async with self._database.write() as session:
-            collection = await CollectionRepository(session).get(key, owner_id)
+            collection = await CollectionRepository(session).get(key, owner_id, "own")
             if collection.name == DEFAULT_COLLECTION_NAME:
                 raise Conflict("The default collection always exists; delete its documents instead.")
             collection.deleted_at = utc_now()
@@ -118,10 +119,12 @@ class CollectionService:
         return collection, index
 
     @staticmethod
-    async def _view(session: AsyncSession, collection: Collection) -> CollectionView:
-        counts = await CollectionRepository(session).count_documents([collection.id])
+    async def _view(session: AsyncSession, collection: Collection, user_id: str) -> CollectionView:
+        repository = CollectionRepository(session)
+        counts = await repository.count_documents([collection.id])
         index = await IndexRepository(session).get(collection.active_index_id)
-        return collection_view(collection, index, counts.get(collection.id, 0))
+        access = await repository.access(collection, user_id)
+        return collection_view(collection, index, counts.get(collection.id, 0), access)
 
     @staticmethod
     async def _require_free_name(session: AsyncSession, owner_id: str, name: str) -> None:

@@ -37,7 +37,7 @@ class IndexService:
     async def list_indexes(self, collection_key: str, owner_id: str) -> IndexList:
         """All indexes of the collection, oldest first."""
         async with self._database.read() as session:
-            collection = await CollectionRepository(session).get(collection_key, owner_id)
+            collection = await CollectionRepository(session).get(collection_key, owner_id, "read")
             indexes = await IndexRepository(session).list_indexes(collection.id)
             shown = [index for index in indexes if index.state != "deleting"]
             return IndexList(items=[await _view(session, index) for index in shown])
@@ -49,12 +49,12 @@ class IndexService:
         of the collection is being built. One whose building failed for good makes way.
         """
         async with self._database.read() as session:
-            collection = await CollectionRepository(session).get(collection_key, owner_id)
+            collection = await CollectionRepository(session).get(collection_key, owner_id, "own")
             active = await IndexRepository(session).get(collection.active_index_id)
             await self._require_free(session, collection)
         recipe = await self._recipes.rebuild(active, wanted.model, wanted.chunking)
         async with self._database.write() as session:
-            collection = await CollectionRepository(session).get(collection_key, owner_id)
+            collection = await CollectionRepository(session).get(collection_key, owner_id, "own")
             await self._make_way(session, collection)
             index = recipe.make_index(collection.id, owner_id)
             index.state = "building"
@@ -68,7 +68,7 @@ class IndexService:
         Raises `Conflict` for an index that is still being built, and for a third one while the active one catches up.
         """
         async with self._database.write() as session:
-            collection = await CollectionRepository(session).get(collection_key, owner_id)
+            collection = await CollectionRepository(session).get(collection_key, owner_id, "own")
             index = await self._require(session, collection, index_id)
             if index.state == "building":
                 raise Conflict("This index is still being built; it becomes active by itself when it holds everything.")
@@ -102,7 +102,7 @@ class IndexService:
     async def delete(self, collection_key: str, index_id: str, owner_id: str) -> OperationAccepted:
         """Drop a retired index. Raises `Conflict` for one that is in use or being built."""
         async with self._database.write() as session:
-            collection = await CollectionRepository(session).get(collection_key, owner_id)
+            collection = await CollectionRepository(session).get(collection_key, owner_id, "own")
             index = await self._require(session, collection, index_id)
             if index.state != "retired":
                 reason = "is searched in" if index.state == "active" else "is being built; cancel its operation instead"

@@ -12,6 +12,8 @@ DEFAULT_COLLECTION_NAME = "default"
 MAX_ATTACHMENT_DEPTH = 2
 
 DocumentStatus = Literal["received", "processing", "ready", "failed", "cancelled", "deleting"]
+Access = Literal["read", "write", "own"]
+"""What somebody may do with a collection: each right holds those before it."""
 IndexState = Literal["building", "active", "retired", "deleting"]
 
 
@@ -35,6 +37,18 @@ class Collection(SQLModel, table=True):
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Share(SQLModel, table=True):
+    """Somebody else's right to read a collection, or to read and change its documents."""
+
+    __tablename__ = "shares"
+    __table_args__ = (Index("ix_shares_user", "user_id"), {"sqlite_with_rowid": False})
+
+    collection_id: str = Field(primary_key=True, foreign_key="collections.id", ondelete="CASCADE")
+    user_id: str = Field(primary_key=True, foreign_key="users.id", ondelete="CASCADE")
+    access: str
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
 class SearchIndex(SQLModel, table=True):

@@ -12,14 +12,19 @@ from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.models import Operation
 
 
-async def hide_documents(session: AsyncSession, ledger: Ledger, documents: Sequence[Document]) -> Operation:
-    """Hide these documents of one collection, and their attachments, and queue the operation that purges them."""
+async def hide_documents(
+    session: AsyncSession, ledger: Ledger, documents: Sequence[Document], requested_by: str | None = None
+) -> Operation:
+    """Hide these documents of one collection, and their attachments, and queue the operation that purges them.
+
+    The operation is that of the user who asked for it, or of the documents' owner.
+    """
     ids = [document.id for document in documents]
     family = [member.id for member in await DocumentRepository(session).list_families(ids)]
     await session.exec(update(Document).where(col(Document.id).in_(family)).values(status="deleting"))
     return await ledger.enqueue(
         session,
-        owner_id=documents[0].owner_id,
+        owner_id=requested_by or documents[0].owner_id,
         kind="delete",
         collection_id=documents[0].collection_id,
         params={"document_ids": ids},

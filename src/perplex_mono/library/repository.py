@@ -3,23 +3,34 @@
 from collections.abc import Collection as Items
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import get_args
 
 from sqlalchemy import ColumnElement, case, delete, exists, literal, update
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from perplex_mono.errors import NotFound
+from perplex_mono.errors import Forbidden, NotFound
 from perplex_mono.library.models import (
     DEFAULT_COLLECTION_NAME,
+    Access,
     Chunk,
     Collection,
     Document,
     IndexEntry,
+    Share,
     StoredPage,
 )
 from perplex_mono.operations.models import Operation
 
 PENDING_STATUSES = ("received", "processing")
+
+
+def require_access(given: Access, needed: Access) -> None:
+    """Raise `Forbidden` when that right is not enough; only for somebody who may see the thing."""
+    rights: tuple[Access, ...] = get_args(Access)
+    if rights.index(given) < rights.index(needed):
+        what = "do this with it" if needed == "own" else "change what is in it"
+        raise Forbidden(f"This collection is shared with you to {given}; you may not {what}.")
 
 
 class CollectionRepository:
@@ -28,14 +39,29 @@ class CollectionRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def get(self, key: str, owner_id: str) -> Collection:
-        """By id, or the owner's default collection by the word `default`. Raises `NotFound`."""
-        query = select(Collection).where(Collection.owner_id == owner_id, col(Collection.deleted_at).is_(None))
-        wanted = Collection.name == key if key == DEFAULT_COLLECTION_NAME else Collection.id == key
-        collection = (await self._session.exec(query.where(wanted))).first()
-        if collection is None:
+    async def get(self, key: str, user_id: str, access: Access) -> Collection:
+        """By id, or the user's own default collection by the word `default`.
+
+        Raises `NotFound` for what the user may not even read, `Forbidden` for what it may read but not do.
+        """
+        if key == DEFAULT_COLLECTION_NAME:
+            collection = await self.find_by_name(key, user_id)
+        else:
+            collection = await self._session.get(Collection, key)
+        given = await self.access(collection, user_id) if collection else None
+        if collection is None or given is None:
             raise NotFound("collection", key)
+        require_access(given, access)
         return collection
+
+    async def access(self, collection: Collection, user_id: str) -> Access | None:
+        """What the user may do with a collection; None for nothing."""
+        if collection.deleted_at is not None:
+            return None
+        if collection.owner_id == user_id:
+            return "own"
+        share = await self._session.get(Share, (collection.id, user_id))
+        return None if share is None else "write" if share.access == "write" else "read"
 
     async def find_by_name(self, name: str, owner_id: str) -> Collection | None:
         """The owner's living collection of that name."""
@@ -44,9 +70,11 @@ class CollectionRepository:
         )
         return (await self._session.exec(query)).first()
 
-    async def list_page(self, owner_id: str, limit: int, after: str | None) -> Sequence[Collection]:
-        """Oldest first, at most `limit`, after the id `after`."""
-        query = select(Collection).where(Collection.owner_id == owner_id, col(Collection.deleted_at).is_(None))
+    async def list_page(self, user_id: str, limit: int, after: str | None) -> Sequence[Collection]:
+        """The user's own and those shared with it, oldest first, at most `limit`, after the id `after`."""
+        shared = select(Share.collection_id).where(Share.user_id == user_id)
+        visible = (col(Collection.owner_id) == user_id) | col(Collection.id).in_(shared)
+        query = select(Collection).where(visible, col(Collection.deleted_at).is_(None))
         if after is not None:
             query = query.where(col(Collection.id) > after)
         return (await self._session.exec(query.order_by(col(Collection.id)).limit(limit))).all()
@@ -67,11 +95,17 @@ class DocumentRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def get(self, document_id: str, owner_id: str) -> Document:
-        """The owner's visible document. Raises `NotFound`."""
+    async def get(self, document_id: str, user_id: str, access: Access) -> Document:
+        """A visible document of a collection that the user may use so. Raises `NotFound`, `Forbidden`."""
         document = await self._session.get(Document, document_id)
-        if document is None or document.owner_id != owner_id or document.status == "deleting":
+        if document is None or document.status == "deleting":
             raise NotFound("document", document_id)
+        if document.owner_id != user_id:
+            collection = await self._session.get(Collection, document.collection_id)
+            given = await CollectionRepository(self._session).access(collection, user_id) if collection else None
+            if given is None:
+                raise NotFound("document", document_id)
+            require_access(given, access)
         return document
 
     async def find(self, document_id: str) -> Document | None:

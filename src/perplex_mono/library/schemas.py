@@ -1,13 +1,13 @@
 """Collections and documents as clients send and see them."""
 
 from datetime import datetime
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
 
 from perplex_mono.errors import RETRYABLE_FAILURES
-from perplex_mono.library.models import Collection, Document, IndexState, SearchIndex
+from perplex_mono.library.models import Access, Collection, Document, IndexState, SearchIndex
 from perplex_mono.settings import ChunkStrategy
 
 # Some visible character, and none that controls the terminal or the direction of writing.
@@ -55,10 +55,12 @@ class CollectionChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class CollectionView(msgspec.Struct, frozen=True):
-    """A collection, how many documents it holds and how they are cut."""
+    """A collection, how many documents it holds and how they are cut; `access` is what the caller may do with it."""
 
     id: str
     name: str
+    owner_id: str
+    access: Access
     description: str
     document_count: int
     active_index_id: str
@@ -72,6 +74,28 @@ class CollectionPage(msgspec.Struct, frozen=True):
 
     items: list[CollectionView]
     next_cursor: str | None
+
+
+class NewShare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """With whom to share, by name, and what for."""
+
+    user: Annotated[str, Meta(min_length=1, max_length=256)]
+    access: Literal["read", "write"] = "read"
+
+
+class ShareView(msgspec.Struct, frozen=True):
+    """A user's right to use somebody else's collection."""
+
+    user_id: str
+    user: str
+    access: str
+    created_at: datetime
+
+
+class ShareList(msgspec.Struct, frozen=True):
+    """Everybody a collection is shared with."""
+
+    items: list[ShareView]
 
 
 class FailureView(msgspec.Struct, frozen=True):
@@ -212,11 +236,15 @@ def index_view(index: SearchIndex, document_count: int, chunk_count: int) -> Ind
     )
 
 
-def collection_view(collection: Collection, index: SearchIndex, document_count: int) -> CollectionView:
+def collection_view(
+    collection: Collection, index: SearchIndex, document_count: int, access: Access | None
+) -> CollectionView:
     """The row and its active index as clients see them."""
     return CollectionView(
         id=collection.id,
         name=collection.name,
+        owner_id=collection.owner_id,
+        access=access or "read",
         description=collection.description,
         document_count=document_count,
         active_index_id=collection.active_index_id,

@@ -63,7 +63,7 @@ class DocumentService:
         """Refuse an upload before its bytes: unknown collection, full queue, or a disk below its reserve."""
         self._blobs.require_space()
         async with self._database.read() as session:
-            await CollectionRepository(session).get(collection_key, owner_id)
+            await CollectionRepository(session).get(collection_key, owner_id, "write")
             await self._backlog.require_room(session, more=1, priority=SINGLE_PRIORITY)
 
     async def add(
@@ -81,7 +81,7 @@ class DocumentService:
         Raises `NotFound`, or `Overloaded` when the queue has no room for all of them; then none is kept.
         """
         async with self._database.write() as session:
-            collection = await CollectionRepository(session).get(collection_key, owner_id)
+            collection = await CollectionRepository(session).get(collection_key, owner_id, "write")
             fresh, again, uploaded = await self._sort_out(session, collection, files)
             if not fresh and not again:
                 return UploadAccepted(operation_id=None, documents=uploaded)
@@ -111,12 +111,12 @@ class DocumentService:
     async def get(self, document_id: str, owner_id: str) -> DocumentView:
         """The owner's document. Raises `NotFound`."""
         async with self._database.read() as session:
-            return document_view(await DocumentRepository(session).get(document_id, owner_id))
+            return document_view(await DocumentRepository(session).get(document_id, owner_id, "read"))
 
     async def get_row(self, document_id: str, owner_id: str) -> Document:
         """The owner's document, for services above. Raises `NotFound`."""
         async with self._database.read() as session:
-            return await DocumentRepository(session).get(document_id, owner_id)
+            return await DocumentRepository(session).get(document_id, owner_id, "read")
 
     async def list_documents(
         self,
@@ -131,7 +131,7 @@ class DocumentService:
     ) -> DocumentPage:
         """A page of the collection's documents, newest first."""
         async with self._database.read() as session:
-            collection = await CollectionRepository(session).get(collection_key, owner_id)
+            collection = await CollectionRepository(session).get(collection_key, owner_id, "read")
             rows = await DocumentRepository(session).list_page(
                 collection.id, status=status, media_type=media_type, tag=tag, limit=limit + 1, before=cursor
             )
@@ -141,7 +141,7 @@ class DocumentService:
     async def change(self, document_id: str, owner_id: str, changes: DocumentChanges) -> DocumentView:
         """Rename, tag or annotate. Raises `NotFound`."""
         async with self._database.write() as session:
-            document = await DocumentRepository(session).get(document_id, owner_id)
+            document = await DocumentRepository(session).get(document_id, owner_id, "write")
             if changes.name is not msgspec.UNSET:
                 document.name = clean_name(changes.name, self._max_name_chars)
             if changes.tags is not msgspec.UNSET:
@@ -155,7 +155,7 @@ class DocumentService:
     async def retry(self, document_id: str, owner_id: str) -> OperationAccepted:
         """Ingest a failed or cancelled document again. Raises `NotFound`, or `Conflict` in any other state."""
         async with self._database.write() as session:
-            document = await DocumentRepository(session).get(document_id, owner_id)
+            document = await DocumentRepository(session).get(document_id, owner_id, "write")
             if document.status not in ("failed", "cancelled"):
                 raise Conflict(f"The document is {document.status}; only failed or cancelled ones can be retried.")
             operation = await self._ledger.enqueue(
@@ -176,8 +176,10 @@ class DocumentService:
         The version of the same file that it was to replace goes with it.
         """
         async with self._database.write() as session:
-            document = await DocumentRepository(session).get(document_id, owner_id)
-            operation = await hide_documents(session, self._ledger, await with_replaced(session, document))
+            document = await DocumentRepository(session).get(document_id, owner_id, "write")
+            operation = await hide_documents(
+                session, self._ledger, await with_replaced(session, document), requested_by=owner_id
+            )
         return OperationAccepted(operation_id=operation.id)
 
     @staticmethod

@@ -42,7 +42,7 @@ class SearchTargets:
         targets: dict[str, list[Target]] = {}
         async with self._database.read() as session:
             for key in keys:
-                collection = await CollectionRepository(session).get(key, owner_id)
+                collection = await CollectionRepository(session).get(key, owner_id, "read")
                 allowed = await _allowed(session, collection, request.filters)
                 targets[collection.id] = await _targets(session, collection, allowed)
         return [target for found in targets.values() for target in found]

@@ -60,7 +60,7 @@ class SourceService:
         if printable(path) != path:
             raise InvalidInput("The folder's own path must be UTF-8; the names below it need not be.")
         async with self._database.write() as session:
-            collection = await CollectionRepository(session).get(collection_key, owner_id)
+            collection = await CollectionRepository(session).get(collection_key, owner_id, "own")
             if await SourceRepository(session).find_by_path(collection.id, path) is not None:
                 raise Conflict(f"The collection follows '{path}' already.")
             source = Source(
@@ -79,7 +79,7 @@ class SourceService:
     async def list_sources(self, collection_key: str, owner_id: str, *, limit: int, cursor: str | None) -> SourcePage:
         """A page of the collection's sources, oldest first."""
         async with self._database.read() as session:
-            collection = await CollectionRepository(session).get(collection_key, owner_id)
+            collection = await CollectionRepository(session).get(collection_key, owner_id, "own")
             rows = await SourceRepository(session).list_page(collection.id, limit + 1, cursor)
             items = [await self._view(session, row) for row in rows[:limit]]
         return SourcePage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
@@ -195,7 +195,7 @@ class SourceService:
     async def _get(
         session: AsyncSession, collection_key: str, source_id: str, owner_id: str
     ) -> tuple[Source, Collection]:
-        collection = await CollectionRepository(session).get(collection_key, owner_id)
+        collection = await CollectionRepository(session).get(collection_key, owner_id, "own")
         return await SourceRepository(session).get(source_id, collection.id), collection
 
     @staticmethod

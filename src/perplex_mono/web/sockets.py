@@ -90,7 +90,7 @@ class SocketHub:
         await _close(socket, code, reason)
 
     async def serve(self, socket: Socket, caller: Caller, follow: Callable[[], AsyncIterator[msgspec.Struct]]) -> None:
-        """Send what `follow()` yields until the client leaves, loses its right or passes a limit, or the server stops."""
+        """Send what `follow()` yields until the client leaves, loses its right, passes a limit, or the server stops."""
         owner_id = caller.user_id
         if self._stopping.is_set():
             return await self.refuse(socket, CLOSE_RESTARTING, "The server is restarting; connect again with ?after=.")

@@ -1,5 +1,7 @@
 """Local mode: this machine's own user and nobody else; bound elsewhere, closed; with users, known names only."""
 
+from typing import Any
+
 import pytest
 
 from perplex_mono.web.guard import RequestGuard, is_loopback
@@ -128,7 +130,7 @@ def test_bound_elsewhere_nothing_but_health_answers(bound: str) -> None:
         assert guard.refusal(path, headers) is not None
 
 
-def with_users(bound: str = "0.0.0.0", **lists: list[str]) -> RequestGuard:
+def with_users(bound: str = "0.0.0.0", **lists: Any) -> RequestGuard:
     return RequestGuard(bound, has_users=lambda: True, **lists)
 
 
