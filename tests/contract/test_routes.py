@@ -93,7 +93,8 @@ async def test_a_route_without_a_policy_lets_nobody_in() -> None:
         return "in"
 
     async def as_admin(scope: Any, receive: Any, send: Any) -> None:
-        await routed({**scope, SCOPE_KEY: Identity(LOCAL_CALLER)}, receive, send)
+        scope[SCOPE_KEY] = Identity(LOCAL_CALLER)
+        await routed(scope, receive, send)
 
     routed = Litestar([forgotten], guards=[guard], exception_handlers={PerplexError: on_error})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(as_admin), base_url="http://localhost") as client:
