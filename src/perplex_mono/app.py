@@ -1,6 +1,7 @@
 """The application as a table of contents: what it answers, what its handlers may ask for, and how errors leave it."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from litestar import Litestar, Router
@@ -11,6 +12,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ControllerRouterHandler, Scope
 
 from perplex_mono import __version__
+from perplex_mono.accounts.access import authorise
 from perplex_mono.accounts.access import guard as access_guard
 from perplex_mono.accounts.authentication import Authenticator
 from perplex_mono.accounts.routes import ACCOUNT_ROUTES
@@ -92,6 +94,7 @@ def create_app(container: Container) -> Gate:
         routed,
         guard=request_guard(settings, container.authenticator),
         identify=container.authenticator.identify,
+        admit_listener=partial(authorise, policy="read"),
         limits=GateLimits(
             requests_per_minute_user=limits.requests_per_minute_user,
             requests_per_minute_anonymous=limits.requests_per_minute_anonymous,

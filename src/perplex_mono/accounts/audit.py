@@ -1,14 +1,16 @@
 """Security events, written down with the change itself or, where there is none, on their own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Literal
 
 from loguru import logger
 
 from perplex_mono.accounts.models import AuditEvent
-from perplex_mono.accounts.repository import AuditRepository
+from perplex_mono.accounts.repository import AuditRepository, CredentialRepository
 from perplex_mono.accounts.schemas import AuditPage, audit_view
 from perplex_mono.storage.database import Database
+from perplex_mono.storage.identity import utc_now
 from perplex_mono.web.callers import Caller
 
 Action = Literal[
@@ -56,13 +58,21 @@ def audit_event(
 class AuditLog:
     """Reads the events, and writes those that change nothing else."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, kept_days: int, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
+        self._kept = timedelta(days=kept_days)
+        self._clock = clock
 
     async def write(self, event: AuditEvent) -> None:
         """Write one in a transaction of its own."""
         async with self._database.write() as session:
             session.add(event)
+
+    async def forget_old(self) -> None:
+        """Remove events older than they are kept, and logins that are over."""
+        async with self._database.write() as session:
+            await AuditRepository(session).forget(self._clock() - self._kept)
+            await CredentialRepository(session).forget_ended(self._clock())
 
     async def list_events(
         self, *, action: str | None, user_id: str | None, limit: int, cursor: str | None

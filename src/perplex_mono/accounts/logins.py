@@ -77,7 +77,6 @@ class LoginService:
         )
         tokens = self._renew(login, user)
         async with self._database.write() as session:
-            await CredentialRepository(session).forget_ended(now - self._refresh)
             session.add(login)
             (await UserRepository(session).get(user.id)).password_hash = user.password_hash
             session.add(audit_event("login", actor=caller_of_session(login, user), target=user.name, address=address))

@@ -4,8 +4,10 @@ The views are imported for type checkers only: the tables behind some of them ta
 through a server need not pay.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from perplex_mono.errors import InvalidInput, Unavailable
@@ -13,6 +15,7 @@ from perplex_mono.settings import Settings
 
 if TYPE_CHECKING:
     from perplex_mono.answers.schemas import Answer, AnswerRequest
+    from perplex_mono.cli.account_backends import Accounts
     from perplex_mono.cli.source_file import SourceFile
     from perplex_mono.library.schemas import (
         CollectionPage,
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourcePage, SourceView
 
 
+API_KEY_VARIABLE = "PERPLEX_API_KEY"
+
+
 class Backend(Protocol):
     """What commands ask for; answers are the API's own. All methods raise `PerplexError` kinds.
 
@@ -44,6 +50,11 @@ class Backend(Protocol):
     @property
     def outlives_command(self) -> bool:
         """Whether the work goes on when this process ends."""
+        ...
+
+    @property
+    def accounts(self) -> "Accounts":
+        """Users and API keys."""
         ...
 
     async def collections(self, cursor: str | None) -> "CollectionPage":
@@ -129,7 +140,7 @@ async def open_backend(settings: Settings, server: str | None) -> AsyncIterator[
 
     address = _checked(server) if server else server_address(settings)
     if await is_running(address):
-        async with ServerBackend(address) as backend:
+        async with ServerBackend(address, api_key(os.environ)) as backend:
             yield backend
     elif server:
         raise Unavailable(f"The server at {address}", "it does not answer; `perplex-mono serve` starts one")
@@ -138,6 +149,17 @@ async def open_backend(settings: Settings, server: str | None) -> AsyncIterator[
 
         async with open_local_backend(settings) as local:
             yield local
+
+
+def api_key(environment: Mapping[str, str]) -> str | None:
+    """What the commands show to a server with accounts. Raises `InvalidInput` for a file that cannot be read."""
+    file = environment.get(API_KEY_VARIABLE + "_FILE")
+    if not file:
+        return environment.get(API_KEY_VARIABLE) or None
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{API_KEY_VARIABLE}_FILE: '{file}' cannot be read: {error}") from error
 
 
 def server_address(settings: Settings) -> str:

@@ -9,6 +9,7 @@ from typing import TextIO, cast
 import msgspec
 
 from perplex_mono.answers.schemas import Answer, AnswerRequest
+from perplex_mono.cli.account_backends import LocalAccounts
 from perplex_mono.cli.source_file import SourceFile
 from perplex_mono.cli.terminal import notices
 from perplex_mono.container import Container, open_container
@@ -55,6 +56,7 @@ class LocalBackend:
 
     def __init__(self, container: Container) -> None:
         self._container = container
+        self.accounts = LocalAccounts(container)
 
     @property
     def place(self) -> str:

@@ -11,15 +11,18 @@ import httpx
 import msgspec
 
 from perplex_mono.answers.schemas import Answer, AnswerRequest
+from perplex_mono.cli.account_backends import ServerAccounts
 from perplex_mono.cli.source_file import SourceFile
 from perplex_mono.errors import (
     Conflict,
+    Forbidden,
     InvalidInput,
     NotFound,
     Overloaded,
     PerplexError,
     StorageFull,
     TooLarge,
+    Unauthenticated,
     Unavailable,
 )
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
@@ -49,6 +52,8 @@ API = "/api/v1"
 
 _KINDS: dict[int, type[PerplexError]] = {
     400: InvalidInput,
+    401: Unauthenticated,
+    403: Forbidden,
     409: Conflict,
     413: TooLarge,
     422: InvalidInput,
@@ -78,9 +83,13 @@ class ServerBackend:
 
     outlives_command = True
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, api_key: str | None = None) -> None:
         self._address = address
+        self._headers: dict[str, str] = {}
         self._client = httpx.AsyncClient(timeout=REQUEST_SECONDS, trust_env=False)
+        if api_key:
+            self.authorise(api_key)
+        self.accounts = ServerAccounts(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -150,7 +159,13 @@ class ServerBackend:
         feed = f"{address}/ws/operations/{quote(operation_id, safe='')}?after={after}"
         with suppress(OSError, TimeoutError, WebSocketException):
             async with connect(
-                feed, open_timeout=5, close_timeout=2, ping_interval=None, proxy=None, max_size=MAX_EVENT_BYTES
+                feed,
+                additional_headers=self._headers,
+                open_timeout=5,
+                close_timeout=2,
+                ping_interval=None,
+                proxy=None,
+                max_size=MAX_EVENT_BYTES,
             ) as socket:
                 while True:
                     async with asyncio.timeout(SILENCE_SECONDS):
@@ -212,6 +227,23 @@ class ServerBackend:
     async def _document(self, document_id: str, shape: type[T]) -> T:
         return await self._get(f"/documents/{quote(document_id, safe='')}", shape, key=("document", document_id))
 
+    def authorise(self, token: str) -> None:
+        """Send this token with every call from now on."""
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._client.headers.update(self._headers)
+
+    async def call(
+        self, method: str, path: str, shape: type[T], body: msgspec.Struct | None = None, **options: Any
+    ) -> T:
+        """One call of the API. Raises `PerplexError` kinds."""
+        if body is not None:
+            options["json"] = msgspec.to_builtins(body)
+        return _decode(await self._send(method, path, **options), shape)
+
+    async def delete(self, path: str, key: tuple[str, str]) -> None:
+        """A call that removes what `key` names and answers nothing. Raises `PerplexError` kinds."""
+        await self._send("DELETE", path, key=key)
+
     async def _get(
         self,
         path: str,
@@ -263,6 +295,8 @@ def _problem(response: httpx.Response) -> PerplexError:
     if response.status_code == 429:
         pause = response.headers.get("retry-after", "")
         return Overloaded(text, int(pause) if pause.isdigit() else 5)
+    if response.status_code == 401:
+        text += " The commands take an API key from PERPLEX_API_KEY."
     return _KINDS.get(response.status_code, PerplexError)(text)
 
 

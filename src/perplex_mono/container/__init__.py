@@ -13,7 +13,7 @@ from perplex_mono.accounts.service import AccountService
 from perplex_mono.answers.extractive import ExtractiveWriter
 from perplex_mono.answers.service import AnswerService
 from perplex_mono.answers.summaries import SummaryService
-from perplex_mono.container.accounts import open_accounts
+from perplex_mono.container.accounts import Accounts, open_accounts
 from perplex_mono.container.background import Background
 from perplex_mono.container.inference import Inference, open_inference
 from perplex_mono.container.ingestion import Ingestion, open_ingestion
@@ -140,7 +140,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     operations = OperationService(database, ledger, dispatcher.interrupt)
     sources = SourceService(database, ledger, operations, folders)
     ledger.on_stopped(sources.warn_of_failure)
-    housekeeper = _housekeeper(settings, storage, library, dispatcher)
+    housekeeper = _housekeeper(settings, storage, accounts, library, dispatcher)
     background.supervise("index", ingestion.committer.run)
     background.supervise("event_loop", metrics.watch_loop)
     background.supervise("housekeeping", housekeeper.run)
@@ -186,13 +186,16 @@ def _hub(settings: Settings, metrics: Metrics, authenticator: Authenticator) -> 
     return hub
 
 
-def _housekeeper(settings: Settings, storage: Storage, library: Library, dispatcher: Dispatcher) -> Housekeeper:
+def _housekeeper(
+    settings: Settings, storage: Storage, accounts: Accounts, library: Library, dispatcher: Dispatcher
+) -> Housekeeper:
     return Housekeeper(
         storage.database,
         library.ledger,
         library.indexes,
         storage.vectors,
         is_idle=lambda: dispatcher.running_count == 0,
+        forget_old=accounts.audit.forget_old,
         event_days=settings.limits.event_retention_days,
         retired_days=settings.indexes.keep_retired_days,
     )

@@ -34,7 +34,7 @@ async def open_accounts(settings: Settings, stack: AsyncExitStack, storage: Stor
     stack.callback(passwords.close)
     authenticator = Authenticator(database)
     await authenticator.open()
-    audit = AuditLog(database)
+    audit = AuditLog(database, kept_days=auth.audit_days)
     attempts = LoginAttempts(max_failures=limits.login_attempts, window_seconds=limits.login_window_seconds)
     logins = LoginService(
         database,

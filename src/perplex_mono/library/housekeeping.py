@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from loguru import logger
@@ -36,6 +36,7 @@ class Housekeeper:
         vectors: Starting[VectorStore],
         *,
         is_idle: Callable[[], bool],
+        forget_old: Callable[[], Awaitable[None]],
         event_days: int,
         retired_days: float,
     ) -> None:
@@ -44,6 +45,7 @@ class Housekeeper:
         self._indexes = indexes
         self._vectors = vectors
         self._is_idle = is_idle
+        self._forget_old = forget_old
         self._event_days = event_days
         self._retired_days = retired_days
         self._embeddings_purged_at = float("-inf")
@@ -58,6 +60,7 @@ class Housekeeper:
     async def round(self) -> None:
         """Do what is due."""
         await self._ledger.prune_events(self._event_days)
+        await self._forget_old()
         await self._indexes.drop_expired(self._retired_days)
         await self._retry_deletions()
         await self._purge_embeddings()

@@ -14,7 +14,7 @@ import msgspec
 from loguru import logger
 from opentelemetry.trace import SpanKind
 
-from perplex_mono.errors import Incomplete, InvalidInput, PerplexError, TooLarge, Unauthenticated
+from perplex_mono.errors import Forbidden, Incomplete, InvalidInput, PerplexError, TooLarge, Unauthenticated
 from perplex_mono.telemetry.logs import request_id_var
 from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.traces import span
@@ -61,12 +61,14 @@ class Gate:
         app: Application,
         guard: RequestGuard,
         identify: Identify,
+        admit_listener: Callable[[Identity], None],
         limits: GateLimits,
         metrics: Metrics,
     ) -> None:
         self._app = app
         self._guard = guard
         self._identify = identify
+        self._admit_listener = admit_listener
         self._of_users = RateLimiter(limits.requests_per_minute_user)
         self._of_strangers = RateLimiter(limits.requests_per_minute_anonymous)
         self._limits = limits
@@ -84,22 +86,26 @@ class Gate:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _joined(scope["headers"])
         offered = _offered_protocol(headers)
-        reason, code = self._guard.refusal(scope["path"], headers), CLOSE_FORBIDDEN
-        if reason is None:
-            token = _bearer_token(headers) or (offered and offered.removeprefix(TOKEN_PROTOCOL))
-            try:
-                identity = await self._who(scope, headers, token)
-            except PerplexError as error:
-                reason, code = str(error), CLOSE_BUSY
-            else:
-                if identity.caller is not None:
-                    request_id_var.set(uuid.uuid4().hex)
-                    await self._app({**scope, SCOPE_KEY: identity}, receive, _with_protocol(send, offered))
-                    return
-                reason, code = identity.reason or "Log in first.", CLOSE_UNAUTHENTICATED
-        await receive()
-        await _with_protocol(send, offered)({"type": "websocket.accept"})
-        await send({"type": "websocket.close", "code": code, "reason": reason[:100]})
+        send = _with_protocol(send, offered)
+        try:
+            identity = await self._admitted(scope, headers, offered)
+        except PerplexError as refusal:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": _close_code(refusal), "reason": str(refusal)[:100]})
+            return
+        request_id_var.set(uuid.uuid4().hex)
+        await self._app({**scope, SCOPE_KEY: identity}, receive, send)
+
+    async def _admitted(self, scope: Scope, headers: Mapping[bytes, bytes], offered: str | None) -> Identity:
+        """Who wants to listen to a feed. Raises `Forbidden`, `Unauthenticated` and what looking it up raises."""
+        refusal = self._guard.refusal(scope["path"], headers)
+        if refusal is not None:
+            raise Forbidden(refusal)
+        token = _bearer_token(headers) or (offered and offered.removeprefix(TOKEN_PROTOCOL))
+        identity = await self._who(scope, headers, token)
+        self._admit_listener(identity)
+        return identity
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _joined(scope["headers"])
@@ -266,6 +272,12 @@ def _offered_protocol(headers: Mapping[bytes, bytes]) -> str | None:
     """The subprotocol that carries a token: browsers can send no header with a WebSocket."""
     offered = headers.get(b"sec-websocket-protocol", b"").decode("latin-1").split(",")
     return next((name.strip() for name in offered if name.strip().startswith(TOKEN_PROTOCOL)), None)
+
+
+def _close_code(refusal: PerplexError) -> int:
+    if isinstance(refusal, Unauthenticated):
+        return CLOSE_UNAUTHENTICATED
+    return CLOSE_FORBIDDEN if isinstance(refusal, Forbidden) else CLOSE_BUSY
 
 
 def _with_protocol(send: Send, offered: str | None) -> Send:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlmodel import select
 
-from perplex_mono.accounts.models import ApiKey
+from perplex_mono.accounts.models import ApiKey, AuditEvent, LoginSession
 from perplex_mono.storage.identity import utc_now
 from tests.app_client import PASSWORD, App, local_client, open_app
 
@@ -144,6 +144,19 @@ async def test_what_concerns_security_is_written_down(app: App) -> None:
     mine = (await app.client.get("/api/v1/audit", params={"user_id": events[1]["actor_id"], "limit": 2})).json()
     assert [event["action"] for event in mine["items"]] == ["key_revoked", "key_created"]
     assert mine["next_cursor"]
+
+
+async def test_old_events_and_ended_logins_are_forgotten(app: App) -> None:
+    elsewhere = await app.logged_in("ada")
+    await elsewhere.post("/api/v1/auth/logout")
+    async with app.container.operations._database.write() as session:
+        for event in (await session.exec(select(AuditEvent).where(AuditEvent.action == "setup"))).all():
+            event.time = utc_now() - timedelta(days=366)
+    await app.container.housekeeper.round()
+    events = (await app.client.get("/api/v1/audit")).json()["items"]
+    assert {event["action"] for event in events} == {"login", "logout"}
+    async with app.container.operations._database.read() as session:
+        assert len((await session.exec(select(LoginSession))).all()) == 1
 
 
 async def test_local_mode_has_neither(tmp_path: Path) -> None:

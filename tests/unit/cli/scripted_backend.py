@@ -60,6 +60,7 @@ class ScriptedBackend:
 
     place = "a script"
     outlives_command = True
+    accounts: Any = None
 
     def __init__(
         self,

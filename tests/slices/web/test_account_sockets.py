@@ -1,0 +1,105 @@
+"""Feeds of a server with accounts, over real WebSockets: who may open one, and that it closes with the right."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from tests.app_client import PASSWORD
+from tests.server_process import ServerProcess, running_server
+
+SECONDS = 20.0
+REVOKED_WITHIN_SECONDS = 5.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    environment = {"PERPLEX_QUEUE__EMBEDDED_REDIS": "false", "PERPLEX_OCR__ENGINE": "none"}
+    with running_server(tmp_path_factory.mktemp("account-sockets"), environment) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def admin(server: ServerProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=f"{server.url}/api/v1", timeout=30) as client:
+        tokens = client.post("/auth/setup", json={"name": "ada", "password": PASSWORD}).json()
+        client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+        yield client
+
+
+def _key(client: httpx.Client, *scopes: str) -> tuple[str, str]:
+    """A new key's id and secret."""
+    made = client.post("/api-keys", json={"name": "feed", "scopes": list(scopes)}).json()
+    return made["key"]["id"], made["secret"]
+
+
+def _feed(server: ServerProcess, token: str | None = None, **options: Any) -> connect:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return connect(f"ws://127.0.0.1:{server.port}/ws/operations", additional_headers=headers, proxy=None, **options)
+
+
+async def _closing(feed: ClientConnection) -> int | None:
+    async with asyncio.timeout(SECONDS):
+        with suppress(ConnectionClosed):
+            while True:
+                await feed.recv()
+    return feed.close_code
+
+
+@pytest.mark.parametrize("token", [None, "x", "pmk_row_secret"])
+async def test_without_a_good_token_it_is_accepted_and_closed_with_4401(
+    server: ServerProcess, admin: httpx.Client, token: str | None
+) -> None:
+    async with _feed(server, token) as feed:
+        assert await _closing(feed) == 4401
+
+
+async def test_a_browser_sends_the_token_as_a_subprotocol_which_comes_back(
+    server: ServerProcess, admin: httpx.Client
+) -> None:
+    protocol = Subprotocol(f"access_token.{_key(admin, 'read')[1]}")
+    async with _feed(server, subprotocols=[protocol]) as feed:
+        assert feed.subprotocol == protocol
+        assert "snapshot" in str(await feed.recv())
+
+
+async def test_a_key_that_may_not_read_gets_no_feed(server: ServerProcess, admin: httpx.Client) -> None:
+    async with _feed(server, _key(admin, "write")[1]) as feed:
+        assert await _closing(feed) == 4403
+
+
+async def test_pages_of_other_sites_get_no_feed_even_with_a_token(server: ServerProcess, admin: httpx.Client) -> None:
+    async with _feed(server, _key(admin, "read")[1], origin="https://evil.example") as feed:
+        assert await _closing(feed) == 4403
+
+
+async def test_it_closes_within_seconds_when_the_key_is_revoked_and_the_others_stay(
+    server: ServerProcess, admin: httpx.Client
+) -> None:
+    (revoked_id, revoked), (_, kept) = _key(admin, "read"), _key(admin, "read")
+    async with _feed(server, revoked) as ending, _feed(server, kept) as staying:
+        await ending.recv()
+        await staying.recv()
+        await asyncio.to_thread(admin.delete, f"/api-keys/{revoked_id}")
+        async with asyncio.timeout(REVOKED_WITHIN_SECONDS):
+            assert await _closing(ending) == 4401
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(REVOKED_WITHIN_SECONDS):
+                await staying.recv()
+
+
+async def test_it_closes_when_its_user_is_disabled(server: ServerProcess, admin: httpx.Client) -> None:
+    named = {"name": "bob", "password": PASSWORD}
+    bob = (await asyncio.to_thread(admin.post, "/users", json=named)).json()
+    tokens = (await asyncio.to_thread(admin.post, "/auth/login", json=named)).json()
+    async with _feed(server, tokens["access_token"]) as feed:
+        await feed.recv()
+        await asyncio.to_thread(admin.patch, f"/users/{bob['id']}", json={"is_disabled": True})
+        async with asyncio.timeout(REVOKED_WITHIN_SECONDS):
+            assert await _closing(feed) == 4401

@@ -1,0 +1,80 @@
+"""Accounts from the command line, with a running server and without one."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.app_client import PASSWORD
+from tests.server_process import ServerProcess, running_server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    with running_server(tmp_path, {"PERPLEX_QUEUE__EMBEDDED_REDIS": "false"}) as started:
+        yield started
+
+
+def _run(folder: Path, *arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PERPLEX_")}
+    return subprocess.run(
+        [sys.executable, "-m", "perplex_mono", *arguments],
+        cwd=folder,
+        env={**variables, **environment},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_from_the_first_user_to_a_revoked_key(server: ServerProcess, tmp_path: Path) -> None:
+    def run(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        return _run(tmp_path, *arguments, "--server", server.url, given=given, **environment)
+
+    made = run("user", "setup", "ada", "--password-file", "-", "--json", given=f"{PASSWORD}\n")
+    assert json.loads(made.stdout)["role"] == "admin", made.stderr
+    refused = run("search", "anything")
+    assert refused.returncode == 1
+    assert "PERPLEX_API_KEY" in refused.stderr
+
+    everything = ("--scope", "read", "--scope", "write", "--scope", "admin")
+    created = run("key", "create", "laptop", *everything, "--login", "ada", "--password-file", "-", given=PASSWORD)
+    secret = created.stdout.strip()
+    assert secret.startswith("pmk_"), created.stderr
+    (tmp_path / "key").write_text(secret)
+    for environment in ({"PERPLEX_API_KEY": secret}, {"PERPLEX_API_KEY_FILE": str(tmp_path / "key")}):
+        assert run("search", "anything", **environment).returncode == 0
+
+    key = {"PERPLEX_API_KEY": secret}
+    (tmp_path / "walrus.txt").write_text("Walruses rest on the ice.")
+    assert run("ingest", str(tmp_path / "walrus.txt"), **key).returncode == 0, "follows its feed with the key"
+    assert run("user", "add", "bob", "--password-file", "-", given=PASSWORD, **key).returncode == 0
+    assert "bob" in run("user", "list", **key).stdout
+    changed = run("user", "change", "bob", "--disable", "--json", **key)
+    assert json.loads(changed.stdout)["is_disabled"] is True
+    (listed,) = json.loads(run("key", "list", "--json", **key).stdout)["items"]
+    assert run("key", "revoke", listed["id"], **key).returncode == 0
+    assert run("user", "list", **key).returncode == 1
+
+
+def test_without_a_server_on_the_data_directory(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[server]\nport = 9\n[ocr]\nengine = "none"\n')
+    made = _run(tmp_path, "user", "setup", "ada", "--password-file", "-", given=PASSWORD)
+    assert made.returncode == 0, made.stderr
+    again = _run(tmp_path, "user", "setup", "eve", "--password-file", "-", given=PASSWORD)
+    assert (again.returncode, "set up already" in again.stderr) == (1, True)
+    short = _run(tmp_path, "user", "add", "bob", "--password-file", "-", given="short")
+    assert (short.returncode, "12 to 512 characters" in short.stderr) == (2, True)
+    assert _run(tmp_path, "key", "create", "script").stdout.startswith("pmk_")
+
+
+def test_nothing_to_change_is_told(tmp_path: Path) -> None:
+    told = _run(tmp_path, "user", "change", "bob")
+    assert told.returncode == 2
+    assert "--role" in told.stderr
