@@ -132,7 +132,7 @@ def openapi_config() -> OpenAPIConfig:
         title="perplex-mono",
         version=__version__,
         render_plugins=[ReferencePage()],
-        openapi_router=Router(path="/schema", route_handlers=[], opt=PUBLIC),
+        openapi_router=Router(path="/schema", route_handlers=[], opt=PUBLIC, include_in_schema=False),
     )
 
 
