@@ -132,7 +132,13 @@ def openapi_config() -> OpenAPIConfig:
         title="perplex-mono",
         version=__version__,
         render_plugins=[ReferencePage()],
-        openapi_router=Router(path="/schema", route_handlers=[], opt=PUBLIC, include_in_schema=False),
+        openapi_router=Router(
+            path="/schema",
+            route_handlers=[],
+            opt=PUBLIC,
+            include_in_schema=False,
+            after_request=ReferencePage.allow_style,
+        ),
     )
 
 

@@ -1,7 +1,10 @@
 """Every answer leaves through the one door: a problem with its type, our id and headers, in time and within limits."""
 
 import asyncio
+import base64
+import hashlib
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -42,6 +45,10 @@ def require_our_headers(answer: httpx.Response) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-frame-options"] == "DENY"
     assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+    assert answer.headers["cache-control"]
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     assert "access-control-allow-origin" not in answer.headers
 
@@ -51,6 +58,20 @@ async def test_good_answers_carry_our_headers(app: App) -> None:
         answer = await app.client.get(path)
         assert answer.status_code == 200
         require_our_headers(answer)
+
+
+async def test_the_reference_page_may_use_its_own_style_and_nothing_else(app: App) -> None:
+    answer = await app.client.get("/schema")
+    require_our_headers(answer)
+    (style,) = re.findall(r"<style>(.*?)</style>", answer.text)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
+    assert "style=" not in answer.text
+
+
+async def test_what_is_private_is_never_kept_by_anybody_on_the_way(app: App) -> None:
+    for path in ("/api/v1/collections", "/api/v1/auth/me", "/health", "/nowhere"):
+        assert (await app.client.get(path)).headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(
