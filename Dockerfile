@@ -12,7 +12,7 @@ WORKDIR /build
 COPY requirements/ requirements/
 COPY deploy/install.sh deploy/verify_install.py deploy/trim.sh deploy/
 RUN deploy/install.sh /opt/perplex runtime
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE config.toml ./
 COPY src/ src/
 COPY migrations/ migrations/
 RUN deploy/install.sh /opt/perplex wheel verify && deploy/trim.sh /opt/perplex

@@ -142,6 +142,7 @@ def test_wheel_carries_migrations_typing_marker_licence_and_command(tmp_path: Pa
     source = {path.relative_to(ROOT / "migrations") for path in (ROOT / "migrations").rglob("*.py")}
     assert {f"perplex_mono/_migrations/{path.as_posix()}" for path in source} <= names
     assert Path("env.py") in source
+    assert "perplex_mono/_config.toml" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "perplex-mono = perplex_mono.__main__:main" in commands
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from perplex_mono.settings import Settings, load_settings, setting_names
+from perplex_mono.settings.descriptions import descriptions
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config.toml"
@@ -21,10 +22,16 @@ def test_the_file_has_every_setting_with_its_default_in_order() -> None:
     assert load_settings(CONFIG, {}) == Settings()
 
 
+def test_every_setting_is_described() -> None:
+    described = descriptions()
+    assert list(described) == setting_names()
+    assert all(len(text) >= 10 for text in described.values())
+
+
 @pytest.mark.parametrize("name", setting_names())
 def test_every_setting_is_read_by_the_product(name: str) -> None:
     """Somewhere as `settings.key`, `<section>.key` or `settings.<section>.key`, which is how sections are passed on."""
     section, key = ("", "data_directory") if name == "data.directory" else name.split(".")
-    sources = [path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py") if path.name != "settings.py"]
+    sources = [path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py") if path.parent.name != "settings"]
     reading = re.compile(rf"\b(?:settings|{section or 'settings'})\.{key}\b")
     assert any(reading.search(text) for text in sources), f"nothing reads {name}"

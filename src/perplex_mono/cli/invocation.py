@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perplex_mono.settings import ENVIRONMENT_PREFIX, Settings, load_settings
+from perplex_mono.settings import Configuration, Settings, load_configuration, variable_name
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -24,9 +24,14 @@ class Invocation:
 
         Raises `ConfigurationError`.
         """
+        return self.configuration(overrides).settings()
+
+    def configuration(self, overrides: Mapping[str, str | None] | None = None) -> Configuration:
+        """What the settings are made of, as `settings` does. Raises `ConfigurationError`."""
         given = {name: value for name, value in (overrides or {}).items() if value is not None}
         variables = {variable_name(name): value for name, value in given.items()}
-        return load_settings(self.config_file, {**os.environ, **variables})
+        environment = {name: value for name, value in os.environ.items() if name.upper() not in variables}
+        return load_configuration(self.config_file, {**environment, **variables})
 
     @staticmethod
     def absolute(path: str) -> str:
@@ -37,9 +42,3 @@ class Invocation:
     def run(command: Coroutine[Any, Any, int]) -> int:
         """Run the command to its end; its exit code. Raises `KeyboardInterrupt` after a clean end on Ctrl-C."""
         return asyncio.run(command)
-
-
-def variable_name(setting: str) -> str:
-    """The environment variable of `section.key`."""
-    section, _, key = setting.partition(".")
-    return f"{ENVIRONMENT_PREFIX}{section.upper()}__{key.upper()}"

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from perplex_mono.cli.invocation import Invocation, variable_name
+from perplex_mono.cli.invocation import Invocation
 from perplex_mono.cli.plain_text import one_line
 from perplex_mono.cli.terminal import results, write_json
-from perplex_mono.settings import Settings, setting_names
+from perplex_mono.settings import Settings, setting_names, variable_name
 
 DEFAULT_FILE = Path("config.toml")
 

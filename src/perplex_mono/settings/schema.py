@@ -1,25 +1,21 @@
-"""Every setting of the product, typed and frozen: `config.toml`, then `PERPLEX_<SECTION>__<KEY>` in the environment.
+"""Every setting of the product, typed and frozen: one section a table of `config.toml`, one attribute a key."""
 
-Nothing reads settings at import. `load_settings` is called once, by the command line, and its result is passed down.
-"""
-
-import difflib
 import ipaddress
-import os
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, field
 
 from perplex_mono.errors import ConfigurationError
-from perplex_mono.text_languages import text_language
 
-ENVIRONMENT_PREFIX = "PERPLEX_"
+HIDDEN = "hidden"
+REDACTED = "[redacted]"
 
+Secret = Annotated[str, Meta(extra={HIDDEN: True})]
+"""A value that is never shown: not by commands, answers, logs or errors. It may also come from a file of its own."""
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -32,7 +28,14 @@ ChunkStrategy = Literal["structure", "fixed", "recursive", "sentence", "semantic
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table of config.toml."""
+    """A table of config.toml. Its text form, which logs and tracebacks may show, hides secrets."""
+
+    def __repr__(self) -> str:
+        """The section as it is written, secrets redacted."""
+        secrets = secrets_of(type(self))
+        shown = {name: getattr(self, name) for name in self.__struct_fields__}
+        values = (f"{name}={REDACTED if name in secrets and value else repr(value)}" for name, value in shown.items())
+        return f"{type(self).__name__}({', '.join(values)})"
 
 
 class ServerSettings(_Section, frozen=True):
@@ -51,7 +54,7 @@ class DataSettings(_Section, frozen=True):
 
 
 class QueueSettings(_Section, frozen=True):
-    redis_url: str = ""
+    redis_url: Secret = ""
     embedded_redis: bool = True
     poll_seconds: Seconds = 2.0
 
@@ -190,84 +193,38 @@ class Settings(_Section, frozen=True):
 
 def setting_names() -> list[str]:
     """All `section.key` names, in the order of `config.toml`."""
-    sections = get_type_hints(Settings)
-    return [f"{section}.{key}" for section in Settings.__struct_fields__ for key in sections[section].__struct_fields__]
+    return [f"{name}.{key}" for name, section in section_types().items() for key in section.__struct_fields__]
 
 
-def load_settings(config_file: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the file, lay the environment over it, check everything.
-
-    `config_file` None means `config.toml` in the working folder when it exists. Raises `ConfigurationError` that names
-    the wrong key or value and the nearest right one.
-    """
-    environment = os.environ if environment is None else environment
-    tree = _read_file(config_file)
-    for name, value in environment.items():
-        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
-            section, _, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
-            _require_known(f"{section}.{key}", f"environment variable {name}")
-            is_list = get_origin(_setting_type(section, key)) is list
-            tree.setdefault(section, {})[key] = _split(name, value, _separator(section)) if is_list else value
-    try:
-        settings = msgspec.convert(tree, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"Setting has a value that cannot work: {_with_dotted_path(str(error))}") from error
-    _require_consistent(settings)
-    search = msgspec.structs.replace(settings.search, language=text_language(settings.search.language))
-    return msgspec.structs.replace(settings, search=search)
+def section_types() -> dict[str, type[msgspec.Struct]]:
+    """The type of each section by its name."""
+    return {name: hint for name, hint in get_type_hints(Settings).items() if name in Settings.__struct_fields__}
 
 
-def _separator(section: str) -> str:
-    """Paths are separated as in PATH; host names and origins, which may hold a colon, by commas."""
-    return os.pathsep if section == "sources" else ","
+def setting_type(name: str) -> Any:
+    """The type of `section.key`, without its bounds."""
+    section, _, key = name.partition(".")
+    return get_type_hints(section_types()[section])[key]
 
 
-def _split(name: str, value: str, separator: str) -> list[str]:
-    if value.lstrip().startswith("["):
-        raise ConfigurationError(
-            f"{name} is '{value}', but lists in the environment are written without brackets and quotes,"
-            f" separated by '{separator}': {name}=first{separator}second"
-        )
-    return [part.strip() for part in value.split(separator) if part.strip()]
+def secrets_of(section: type[msgspec.Struct]) -> frozenset[str]:
+    """The keys of a section whose values are never shown."""
+    hints = get_type_hints(section, include_extras=True)
+    return frozenset(key for key in section.__struct_fields__ if _is_secret(hints[key]))
 
 
-def _setting_type(section: str, key: str) -> Any:
-    return get_type_hints(get_type_hints(Settings)[section])[key]
+def secret_names() -> frozenset[str]:
+    """The `section.key` names of all secrets."""
+    return frozenset(f"{name}.{key}" for name, section in section_types().items() for key in secrets_of(section))
 
 
-def _read_file(config_file: Path | None) -> dict[str, dict[str, Any]]:
-    path = config_file or Path("config.toml")
-    if not path.is_file():
-        if config_file is not None:
-            raise ConfigurationError(f"There is no configuration file at '{path}'.")
-        return {}
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"'{path}' is not valid TOML: {error}") from error
-    for section, table in tree.items():
-        if not isinstance(table, dict):
-            raise ConfigurationError(
-                f"'{section}' in '{path}' stands outside a section; settings look like server.port."
-            )
-        for key in table:
-            _require_known(f"{section}.{key}", f"'{path}'")
-    return tree
+def _is_secret(hint: Any) -> bool:
+    marks = getattr(hint, "__metadata__", ())
+    return any(isinstance(mark, Meta) and (mark.extra or {}).get(HIDDEN) for mark in marks)
 
 
-def _require_known(name: str, where: str) -> None:
-    names = setting_names()
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f" Did you mean '{near[0]}'?" if near else " `perplex-mono settings` lists all."
-        raise ConfigurationError(f"Unknown setting '{name}' in {where}.{hint}")
-
-
-def _with_dotted_path(message: str) -> str:
-    return message.replace(" - at `$.", " (setting `") + ")" if " - at `$." in message else message
-
-
-def _require_consistent(settings: Settings) -> None:
+def require_consistent(settings: Settings) -> None:
+    """Raise `ConfigurationError` for settings that contradict each other."""
     chunking = settings.chunking
     if chunking.overlap_tokens > chunking.max_tokens // 2:
         raise ConfigurationError(
