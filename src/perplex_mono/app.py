@@ -17,7 +17,9 @@ from perplex_mono.accounts.access import guard as access_guard
 from perplex_mono.accounts.authentication import Authenticator
 from perplex_mono.accounts.routes import ACCOUNT_ROUTES
 from perplex_mono.answers.routes import AnswerController
+from perplex_mono.configuration.routes import SettingsController
 from perplex_mono.container import Container
+from perplex_mono.container.following import follow_limits, gate_limits
 from perplex_mono.errors import PerplexError, Unauthenticated
 from perplex_mono.ingestion.routes import ReadingController
 from perplex_mono.library.index_routes import IndexController
@@ -28,7 +30,7 @@ from perplex_mono.search.routes import SearchController
 from perplex_mono.settings import Settings
 from perplex_mono.sources.routes import SourceController, scan_feed
 from perplex_mono.web.callers import PUBLIC, SCOPE_KEY, Caller, Identity
-from perplex_mono.web.gate import Gate, GateLimits
+from perplex_mono.web.gate import Gate
 from perplex_mono.web.guard import RequestGuard
 from perplex_mono.web.health import HEALTH_ROUTES
 from perplex_mono.web.problems import on_error
@@ -37,6 +39,7 @@ from perplex_mono.web.reference_page import ReferencePage
 ROUTES: Sequence[ControllerRouterHandler] = (
     *HEALTH_ROUTES,
     *ACCOUNT_ROUTES,
+    SettingsController,
     CollectionController,
     IndexController,
     ShareController,
@@ -56,6 +59,7 @@ PROVIDED = (
     "logins",
     "keys",
     "audit",
+    "setting_service",
     "collections",
     "shares",
     "indexes",
@@ -78,7 +82,6 @@ PROVIDED = (
 def create_app(container: Container) -> Gate:
     """The ASGI application over an open container."""
     settings = container.settings
-    limits = settings.limits
     routed = Litestar(
         route_handlers=list(ROUTES),
         path=settings.server.base_path or None,
@@ -88,22 +91,18 @@ def create_app(container: Container) -> Gate:
         openapi_config=openapi_config(),
         cors_config=_cors(settings),
         logging_config=None,  # telemetry/logs.py owns the standard logging; Litestar would print lines of its own
-        request_max_body_size=limits.max_json_bytes,
+        request_max_body_size=settings.limits.max_json_bytes,
     )
-    return Gate(
+    gate = Gate(
         routed,
         guard=request_guard(settings, container.authenticator),
         identify=container.authenticator.identify,
         admit_listener=partial(authorise, policy="read"),
-        limits=GateLimits(
-            requests_per_minute_user=limits.requests_per_minute_user,
-            requests_per_minute_anonymous=limits.requests_per_minute_anonymous,
-            body_idle_seconds=limits.body_idle_seconds,
-            max_json_bytes=limits.max_json_bytes,
-            max_json_depth=limits.max_json_depth,
-        ),
+        limits=gate_limits(settings),
         metrics=container.metrics,
     )
+    follow_limits(container.live, gate)
+    return gate
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

@@ -8,6 +8,7 @@ import asyncio
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 
 from granian.constants import HTTPModes, Interfaces
@@ -20,7 +21,8 @@ from perplex_mono.container import Container, open_container
 from perplex_mono.errors import ConfigurationError
 from perplex_mono.inference.memory import limit_arenas
 from perplex_mono.settings import Settings
-from perplex_mono.telemetry.logs import configure_logging
+from perplex_mono.settings.loading import Source
+from perplex_mono.telemetry.logs import LogSinks, configure_logging
 from perplex_mono.telemetry.traces import configure_tracing
 from perplex_mono.web.guard import CLOSED_REASON
 
@@ -34,27 +36,33 @@ SERVER_STOP_SECONDS = 10.0
 SOCKETS_STOP_SECONDS = 3.0
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `ConfigurationError` when the address cannot be used."""
+def run(settings: Settings, sources: Mapping[str, Source] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; `sources` says who set what.
+
+    Raises `ConfigurationError` when the address cannot be used.
+    """
     limit_arenas()
     sys.setswitchinterval(SWITCH_SECONDS)
-    configure_logging(settings.logging)
+    sinks = configure_logging(settings.logging)
     provider = configure_tracing(settings.telemetry)
     try:
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings, sinks, sources))
     finally:
         provider.shutdown()
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, sinks: LogSinks, sources: Mapping[str, Source] | None) -> None:
     """Open everything, answer until told to stop, close everything within the time allowed."""
     _require_free_port(settings.server.host, settings.server.port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with open_container(settings, is_warm=False) as container:
-        await _answer_until(stop, settings, container)
+    async with open_container(settings, is_warm=False, sources=sources) as container:
+        if container.settings.logging != settings.logging:
+            sinks.use(container.settings.logging)
+        container.live.follow(("logging.level",), lambda changed: sinks.use(changed.logging))
+        await _answer_until(stop, container.settings, container)
     logger.info("server.stopped")
 
 

@@ -61,6 +61,8 @@ CALLS: list[tuple[str, str, int, Any]] = [
     ("POST", "/api/v1/operations/{held_id}/retry", 200, None),
     ("POST", "/api/v1/search", 200, {"query": "lighthouse"}),
     ("POST", "/api/v1/answers", 200, {"question": "What did the lighthouse keeper count?"}),
+    ("GET", "/api/v1/settings", 200, None),
+    ("PATCH", "/api/v1/settings", 200, {"search.rrf_k": 20}),
     ("GET", "/schema/openapi.json", 200, None),
     ("GET", "/schema", 200, None),
     ("DELETE", "/api/v1/documents/{other_id}", 202, None),

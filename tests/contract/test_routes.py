@@ -31,6 +31,8 @@ ADMIN = {
     "GET /api/v1/users/{user_id:str}",
     "PATCH /api/v1/users/{user_id:str}",
     "GET /api/v1/audit",
+    "GET /api/v1/settings",
+    "PATCH /api/v1/settings",
     "POST /api/v1/collections/{collection_id:str}/sources",
 }
 # these read, though they are sent as POST

@@ -9,6 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
+from perplex_mono.configuration.models import SettingOverride
 from perplex_mono.library.models import Document
 from perplex_mono.operations.models import Operation
 from perplex_mono.sources.models import Source
@@ -43,6 +44,7 @@ async def test_tables_and_indexes_are_spelled_alike(tmp_path: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'created.db'}")
     assert Operation.metadata is METADATA
     assert Source.metadata is METADATA
+    assert SettingOverride.metadata is METADATA
     METADATA.create_all(engine)
     engine.dispose()
     migrated, created = schema_of(tmp_path / "migrated.db"), schema_of(tmp_path / "created.db")

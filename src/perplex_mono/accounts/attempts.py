@@ -24,6 +24,11 @@ class LoginAttempts:
         self._clock = clock
         self._failures: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
 
+    def limit(self, *, max_failures: int, window_seconds: float) -> None:
+        """Allow so many failures within so long from now on."""
+        self._max_failures = max_failures
+        self._window_seconds = window_seconds
+
     def require_allowed(self, address: str, name: str) -> None:
         """Raise `Overloaded` while there were too many failures."""
         for key, limit in self._limits(address, name):

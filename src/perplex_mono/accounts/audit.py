@@ -27,6 +27,7 @@ Action = Literal[
     "key_revoked",
     "share_set",
     "share_removed",
+    "settings_changed",
 ]
 MAX_TARGET_CHARS = 200
 

@@ -26,12 +26,12 @@ def serve(invocation: Invocation, host: str | None, port: int | None, data: str 
       perplex-mono serve
       perplex-mono serve --port 9000 --data /srv/perplex
     """
-    settings = invocation.settings(
+    configuration = invocation.configuration(
         {"server.host": host, "server.port": None if port is None else str(port), "data.directory": data}
     )
     from perplex_mono import server
 
-    server.run(settings)
+    server.run(configuration.settings(), configuration.sources)
 
 
 @click.command(short_help="Put files and folders into the library.")

@@ -1,6 +1,6 @@
 """The one place where things are built: every service once, opened in this order and closed in reverse."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +13,16 @@ from perplex_mono.accounts.service import AccountService
 from perplex_mono.answers.extractive import ExtractiveWriter
 from perplex_mono.answers.service import AnswerService
 from perplex_mono.answers.summaries import SummaryService
+from perplex_mono.configuration.service import SettingsService
 from perplex_mono.container.accounts import Accounts, open_accounts
 from perplex_mono.container.background import Background
+from perplex_mono.container.following import follow_settings, search_options
 from perplex_mono.container.inference import Inference, open_inference
 from perplex_mono.container.ingestion import Ingestion, open_ingestion
 from perplex_mono.container.library import Library, open_library
 from perplex_mono.container.sources import folder_watcher, scan_handler
-from perplex_mono.container.storage import Storage, open_storage
+from perplex_mono.container.storage import Storage, open_database, open_storage
+from perplex_mono.errors import ConfigurationError
 from perplex_mono.inference.embedder import Embedder
 from perplex_mono.inference.models import OpenModel
 from perplex_mono.inference.ocr import OcrEngine
@@ -38,8 +41,9 @@ from perplex_mono.library.uploads import UploadReceiver
 from perplex_mono.operations.dispatcher import Dispatcher, OperationHandler
 from perplex_mono.operations.feeds import FeedService
 from perplex_mono.operations.service import OperationService
-from perplex_mono.search.service import SearchOptions, SearchService
-from perplex_mono.settings import Settings
+from perplex_mono.search.service import SearchService
+from perplex_mono.settings import LiveSettings, Settings
+from perplex_mono.settings.loading import Source
 from perplex_mono.sources.folders import AllowedFolders
 from perplex_mono.sources.service import SourceService
 from perplex_mono.sources.watching import FolderWatcher
@@ -58,6 +62,8 @@ class Container:
     """What the application is made of; each name is what routes and commands ask for."""
 
     settings: Settings
+    live: LiveSettings
+    setting_service: SettingsService
     authenticator: Authenticator
     accounts: AccountService
     logins: LoginService
@@ -104,24 +110,43 @@ async def open_container(
     ocr: OcrEngine | None = None,
     open_model: OpenModel | None = None,
     is_warm: bool = True,
+    sources: Mapping[str, Source] | None = None,
 ) -> AsyncIterator[Container]:
     """Open everything for one process; what is slow to open goes on behind, and `/ready` says so.
 
     Without `is_warm` that begins when the caller calls `warm_up`, for example once it answers requests.
     `embedder` and `ocr` take the place of the engines that the settings name, `open_model` of the way to other models;
-    they are closed with the rest.
+    they are closed with the rest. `sources` says who set what. Settings that were changed at run time are above
+    `settings`; the container's own `settings` have them.
     """
     async with AsyncExitStack() as stack:
-        storage = await open_storage(settings, stack)
-        inference = await open_inference(settings, stack, embedder=embedder, ocr=ocr, open_model=open_model)
-        container = await _build(settings, stack, storage, inference)
+        directory, database = await open_database(settings, stack)
+        changed = await SettingsService.open(database, settings, sources)
+        settings = changed.live.current
+        try:
+            storage = await open_storage(settings, stack, directory, database)
+            inference = await open_inference(settings, stack, embedder=embedder, ocr=ocr, open_model=open_model)
+            container = await _build(changed, stack, storage, inference)
+        except ConfigurationError as error:
+            raise _with_changes_told(error, changed) from error
         if is_warm:
             await container.warm_up()
         yield container
 
 
-async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, inference: Inference) -> Container:
-    limits, database, metrics = settings.limits, storage.database, Metrics()
+def _with_changes_told(error: ConfigurationError, changed: SettingsService) -> ConfigurationError:
+    """The error, with the settings that neither file nor environment show."""
+    if not changed.overridden:
+        return error
+    names = ", ".join(changed.overridden)
+    return ConfigurationError(
+        f"{error} Changed at run time are {names}; `perplex-mono settings --unset NAME` takes a change back."
+    )
+
+
+async def _build(changed: SettingsService, stack: AsyncExitStack, storage: Storage, inference: Inference) -> Container:
+    settings, database, metrics = changed.live.current, storage.database, Metrics()
+    limits = settings.limits
     accounts = await open_accounts(settings, stack, storage)
     library = await open_library(settings, storage, inference, metrics)
     ledger, documents = library.ledger, library.documents
@@ -146,8 +171,13 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     background.supervise("housekeeping", housekeeper.run)
     await background.run_operations(dispatcher, ledger, storage.directory, metrics)
     default_model = inference.models.default
+    hub = _hub(settings, metrics, accounts.authenticator)
+    resources = _resources(settings, storage)
+    follow_settings(changed.live, searcher, hub, accounts.attempts, resources, storage.blobs)
     return Container(
         settings=settings,
+        live=changed.live,
+        setting_service=changed,
         authenticator=accounts.authenticator,
         accounts=accounts.service,
         logins=accounts.logins,
@@ -170,8 +200,8 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
         operations=operations,
         housekeeper=housekeeper,
         feeds=FeedService(database, library.bus),
-        hub=_hub(settings, metrics, accounts.authenticator),
-        health_service=_health(settings, metrics, storage, inference, ingestion, background),
+        hub=hub,
+        health_service=_health(metrics, storage, inference, ingestion, background, resources),
         metrics=metrics,
         blobs=storage.blobs,
         embedder=inference.embedder,
@@ -202,34 +232,27 @@ def _housekeeper(
 
 
 def _searcher(settings: Settings, storage: Storage, inference: Inference, ingestion: Ingestion) -> SearchService:
-    search, limits = settings.search, settings.limits
-    options = SearchOptions(
-        rrf_k=search.rrf_k,
-        dense_weight=search.dense_weight,
-        sparse_weight=search.sparse_weight,
-        candidates=search.candidates,
-        max_query_chars=limits.max_query_chars,
-        max_limit=limits.max_k,
-        timeout_seconds=search.timeout_seconds,
-        cache_size=search.cache_size,
-    )
+    options = search_options(settings)
     passages = StoredPassages(ingestion.pages)
     return SearchService(storage.database, storage.vectors, inference.models, passages, options, inference.priority)
 
 
+def _resources(settings: Settings, storage: Storage) -> ResourceProbes:
+    return ResourceProbes(
+        storage.directory.path,
+        memory_fraction=settings.limits.memory_warning_fraction,
+        processor_fraction=settings.limits.processor_warning_fraction,
+    )
+
+
 def _health(
-    settings: Settings,
     metrics: Metrics,
     storage: Storage,
     inference: Inference,
     ingestion: Ingestion,
     background: Background,
+    resources: ResourceProbes,
 ) -> HealthService:
-    resources = ResourceProbes(
-        storage.directory.path,
-        memory_fraction=settings.limits.memory_warning_fraction,
-        processor_fraction=settings.limits.processor_warning_fraction,
-    )
     vital: dict[str, Probe] = {
         "database": partial(database_status, storage.database),
         "vectors": partial(vectors_status, storage.vectors),

@@ -25,6 +25,7 @@ class Accounts:
     logins: LoginService
     keys: ApiKeyService
     audit: AuditLog
+    attempts: LoginAttempts
 
 
 async def open_accounts(settings: Settings, stack: AsyncExitStack, storage: Storage) -> Accounts:
@@ -47,4 +48,4 @@ async def open_accounts(settings: Settings, stack: AsyncExitStack, storage: Stor
     )
     token = await asyncio.to_thread(SetupToken, auth.setup_token_file)
     service = AccountService(database, authenticator, passwords, logins, audit, token)
-    return Accounts(authenticator, service, logins, ApiKeyService(database, authenticator), audit)
+    return Accounts(authenticator, service, logins, ApiKeyService(database, authenticator), audit, attempts)

@@ -23,14 +23,21 @@ class Storage:
     vectors: Starting[VectorStore]
 
 
-async def open_storage(settings: Settings, stack: AsyncExitStack) -> Storage:
-    """Lock the data directory, migrate the database, sweep the blobs; the vector tables open behind, when started."""
-    limits = settings.limits
+async def open_database(settings: Settings, stack: AsyncExitStack) -> tuple[DataDirectory, Database]:
+    """Lock the data directory and migrate its database, where changed settings are."""
     directory = DataDirectory(settings.data_directory).open()
     stack.callback(directory.close)
     database = Database(directory.database)
     stack.push_async_callback(database.close)
     await database.migrate()
+    return directory, database
+
+
+async def open_storage(
+    settings: Settings, stack: AsyncExitStack, directory: DataDirectory, database: Database
+) -> Storage:
+    """Sweep the blobs; the vector tables open behind, when started."""
+    limits = settings.limits
     blobs = BlobStore(
         directory.blobs,
         reserve_bytes=limits.disk_reserve_bytes,

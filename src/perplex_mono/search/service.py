@@ -81,6 +81,11 @@ class SearchService:
         self._priority = priority
         self._cache = SearchCache(options.cache_size)
 
+    def use(self, options: SearchOptions) -> None:
+        """Search by these options from now on; what is remembered was found by others."""
+        self._options = options
+        self._cache = SearchCache(options.cache_size)
+
     async def search(self, request: SearchRequest, owner_id: str) -> SearchResponse:
         """The best passages for the query.
 
@@ -89,7 +94,8 @@ class SearchService:
         """
         self._check(request)
         started, key, changes = time.perf_counter(), SearchCache.key(request, owner_id), self._database.changes
-        known = self._cache.find(key, changes)
+        cache = self._cache
+        known = cache.find(key, changes)
         if known is not None:
             return msgspec.structs.replace(known, timings_ms={"total": _milliseconds(started)})
         try:
@@ -98,7 +104,7 @@ class SearchService:
                     response = await self._search(request, owner_id)
         except TimeoutError:
             raise Unavailable("search", f"it took longer than {self._options.timeout_seconds} s") from None
-        self._cache.keep(key, changes, response)
+        cache.keep(key, changes, response)
         return response
 
     async def _search(self, request: SearchRequest, owner_id: str) -> SearchResponse:

@@ -30,16 +30,38 @@ ROTATE_BYTES = 50 * 1024 * 1024
 KEEP_FILES = 5
 
 
-def configure_logging(settings: LoggingSettings, stream: TextIO | None = None) -> None:
+class LogSinks:
+    """Where the log goes. `use` changes it while the process runs, without losing a record."""
+
+    def __init__(self, settings: LoggingSettings, stream: TextIO | None) -> None:
+        self._stream = stream
+        self._sinks = _add_sinks(settings, stream)
+
+    def use(self, settings: LoggingSettings) -> None:
+        """Log as these say from now on."""
+        earlier, self._sinks = self._sinks, _add_sinks(settings, self._stream)
+        for sink in earlier:
+            logger.remove(sink)
+
+
+def configure_logging(settings: LoggingSettings, stream: TextIO | None = None) -> LogSinks:
     """Send every log record of this process to one sink in one form. Call once, at start."""
     logger.remove()
+    logging.basicConfig(handlers=[_Intercept()], level=logging.INFO, force=True)
+    for name in _NOISY_LIBRARIES:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return LogSinks(settings, stream)
+
+
+def _add_sinks(settings: LoggingSettings, stream: TextIO | None) -> list[int]:
     sink: Any = stream or sys.stderr
     if settings.format == "text":
-        logger.add(sink, level=settings.level, format=_text_format, backtrace=False, diagnose=False)
+        sinks = [logger.add(sink, level=settings.level, format=_text_format, backtrace=False, diagnose=False)]
     else:
-        logger.add(_JsonSink(sink), level=settings.level, format="{message}", backtrace=False, diagnose=False)
+        form = "{message}"
+        sinks = [logger.add(_JsonSink(sink), level=settings.level, format=form, backtrace=False, diagnose=False)]
     if settings.file:
-        logger.add(
+        file = logger.add(
             settings.file,
             level=settings.level,
             format=_json_format,
@@ -49,9 +71,8 @@ def configure_logging(settings: LoggingSettings, stream: TextIO | None = None) -
             diagnose=False,
             enqueue=True,
         )
-    logging.basicConfig(handlers=[_Intercept()], level=logging.INFO, force=True)
-    for name in _NOISY_LIBRARIES:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        sinks.append(file)
+    return sinks
 
 
 def json_line(record: "Record") -> str:

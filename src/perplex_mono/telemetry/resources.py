@@ -22,6 +22,11 @@ class ResourceProbes:
         self._since: dict[str, tuple[bool, datetime]] = {}
         psutil.cpu_percent()
 
+    def warn_above(self, *, memory_fraction: float, processor_fraction: float) -> None:
+        """Judge by these shares from now on."""
+        self._memory_fraction = memory_fraction
+        self._processor_fraction = processor_fraction
+
     def memory(self) -> ComponentStatus:
         """Memory used, of the cgroup's limit where there is one, else of the machine."""
         limit, used = _cgroup_memory()

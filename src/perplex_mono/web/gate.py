@@ -71,6 +71,12 @@ class Gate:
         self._limits = limits
         self._metrics = metrics
 
+    def use(self, limits: GateLimits) -> None:
+        """Let through what these allow from now on."""
+        self._limits = limits
+        self._of_users.limit(limits.requests_per_minute_user)
+        self._of_strangers.limit(limits.requests_per_minute_anonymous)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection: lifespan passes through, HTTP and WebSocket are checked."""
         if scope["type"] == "http":

@@ -16,6 +16,10 @@ class RateLimiter:
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def limit(self, per_minute: int) -> None:
+        """Allow so many from now on."""
+        self._capacity = float(per_minute)
+
     def wait_seconds(self, caller: str) -> float:
         """Zero when the request may pass, else how long until the next one may."""
         now = self._clock()

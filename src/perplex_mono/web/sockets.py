@@ -72,6 +72,11 @@ class SocketHub:
         self._all_closed = asyncio.Event()
         self._all_closed.set()
 
+    def limit(self, *, per_user: int, total: int) -> None:
+        """Let so many feeds be open from now on; those that are stay."""
+        self._per_user = per_user
+        self._total = total
+
     @property
     def open_count(self) -> int:
         """How many feeds are open."""

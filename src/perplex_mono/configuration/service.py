@@ -1,0 +1,121 @@
+"""Settings that are changed while the server runs: checked as the file is, kept, written down, handed out."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Any, Self
+
+from loguru import logger
+from msgspec import UNSET
+
+from perplex_mono.accounts.audit import audit_event
+from perplex_mono.configuration.policy import reason_fixed, require_changeable
+from perplex_mono.configuration.repository import OverrideRepository
+from perplex_mono.configuration.schemas import SettingList, SettingValue, SettingView, setting_view, shown
+from perplex_mono.errors import PerplexError
+from perplex_mono.settings import LiveSettings, Settings, setting_names
+from perplex_mono.settings.live import value_of
+from perplex_mono.settings.loading import Source, sources_of, with_overrides
+from perplex_mono.storage.database import Database, after_commit
+from perplex_mono.web.callers import Caller
+
+
+class SettingsService:
+    """The overrides above what file and environment say. `live` is what holds now."""
+
+    def __init__(
+        self,
+        database: Database,
+        configured: Settings,
+        sources: Mapping[str, Source],
+        overrides: Mapping[str, Any],
+        ignored: Collection[str] = (),
+    ) -> None:
+        self._database = database
+        self._configured = configured
+        self._sources = sources
+        self._overrides = dict(overrides)
+        self._started_with = frozenset(overrides)
+        self._ignored = frozenset(ignored)
+        self._wanted = with_overrides(configured, overrides)
+        self._changing = asyncio.Lock()
+        self.live = LiveSettings(self._wanted)
+
+    @classmethod
+    async def open(cls, database: Database, configured: Settings, sources: Mapping[str, Source] | None = None) -> Self:
+        """Read the overrides. One that cannot hold (any more) is left out and told: a start must not fail for it."""
+        async with database.read() as session:
+            stored = await OverrideRepository(session).list_all()
+        usable: dict[str, Any] = {}
+        for name, value in stored.items():
+            try:
+                require_changeable(name)
+                with_overrides(configured, {**usable, name: value})
+            except PerplexError as error:
+                logger.warning("settings.override_ignored", setting=name, reason=str(error))
+            else:
+                usable[name] = value
+        sources = sources_of(configured) if sources is None else sources
+        return cls(database, configured, sources, usable, stored.keys() - usable.keys())
+
+    @property
+    def overridden(self) -> list[str]:
+        """The names of the settings that are changed."""
+        return sorted(self._overrides)
+
+    def list_settings(self) -> SettingList:
+        """Every setting."""
+        return SettingList([self._view(name) for name in setting_names()])
+
+    async def change(self, changes: Mapping[str, SettingValue], caller: Caller, *, address: str = "") -> SettingList:
+        """Change settings by `section.key`, all or none; None takes a change back.
+
+        Raises `ConfigurationError` for an unknown name or a value that cannot work, `InvalidInput` for a setting that
+        only a start can change.
+        """
+        for name in changes:
+            if changes[name] is not None or name not in self._ignored:
+                require_changeable(name)
+        async with self._changing:
+            overrides = {**self._overrides, **changes}
+            overrides = {name: value for name, value in overrides.items() if value is not None}
+            wanted = with_overrides(self._configured, overrides)
+            if changes:
+                await self._store(changes, wanted, overrides, caller, address)
+        return self.list_settings()
+
+    async def _store(
+        self,
+        changes: Mapping[str, SettingValue],
+        wanted: Settings,
+        overrides: dict[str, Any],
+        caller: Caller,
+        address: str,
+    ) -> None:
+        values = {name: None if value is None else value_of(wanted, name) for name, value in changes.items()}
+        details = {name: "removed" if value is None else shown(name, value) for name, value in values.items()}
+
+        def take() -> None:
+            self._overrides, self._wanted = overrides, wanted
+            self.live.change(wanted)
+
+        async with self._database.write() as session:
+            await OverrideRepository(session).put(values)
+            session.add(
+                audit_event(
+                    "settings_changed", actor=caller, target=", ".join(values), address=address, details=details
+                )
+            )
+            after_commit(session, take)
+
+    def _view(self, name: str) -> SettingView:
+        value, wanted = value_of(self.live.current, name), value_of(self._wanted, name)
+        is_live, reason = self.live.is_followed(name), reason_fixed(name)
+        is_overridden = name in (self._overrides if is_live else self._started_with)
+        return setting_view(
+            name,
+            value,
+            "override" if is_overridden else self._sources.get(name, "default"),
+            takes_effect="fixed" if reason else "at_once" if is_live else "next_start",
+            reason=reason,
+            next_value=UNSET if wanted == value else wanted,
+        )
