@@ -138,7 +138,7 @@ async def open_backend(settings: Settings, server: str | None) -> AsyncIterator[
     """
     from perplex_mono.cli.server_backend import ServerBackend, is_running
 
-    address = _checked(server) if server else server_address(settings)
+    address = checked_address(server) if server else server_address(settings)
     if await is_running(address):
         async with ServerBackend(address, api_key(os.environ)) as backend:
             yield backend
@@ -189,7 +189,8 @@ async def resolve_collections(backend: Backend, keys: Sequence[str]) -> list[str
     return list(dict.fromkeys(ids[key] for key in keys))
 
 
-def _checked(server: str) -> str:
+def checked_address(server: str) -> str:
+    """The address somebody typed, without a slash at its end. Raises `InvalidInput`."""
     if not server.startswith(("http://", "https://")):
         raise InvalidInput(f"'{server}' is not the address of a server; it looks like http://127.0.0.1:8080.")
     return server.rstrip("/")

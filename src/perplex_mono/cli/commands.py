@@ -190,19 +190,35 @@ def doctor(invocation: Invocation, repair: bool, as_json: bool) -> None:
     exit_with(invocation.run(run_doctor(invocation.settings(), is_repairing=repair, as_json=as_json)))
 
 
-@click.command(short_help="Show every setting and where it comes from.")
+@click.command(short_help="Show every setting and where it comes from; change some.")
+@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="Change a setting; may be repeated.")
+@click.option("--unset", "removed", multiple=True, metavar="NAME", help="Take such a change back; may be repeated.")
+@server_option
 @json_option
 @click.pass_obj
-def settings(invocation: Invocation, as_json: bool) -> None:
+def settings(
+    invocation: Invocation, given: tuple[str, ...], removed: tuple[str, ...], server: str | None, as_json: bool
+) -> None:
     """Show every setting: its value, where it comes from, and the environment variable that changes it.
+
+    Without --set and --unset it reads files only, so it shows what the next start finds. A change stands above file and
+    environment. It is made by the running server, some at once, or else in the data directory. Secrets are never shown.
+
+    \b
+    With --json, items: name, value, default, source, variable, description; after a change also takes_effect
+    (at_once, next_start, fixed), and next_value while a change waits.
 
     \b
     Examples:
       perplex-mono settings
       perplex-mono --config /etc/perplex.toml settings --json
+      perplex-mono settings --set logging.level=DEBUG --set limits.max_k=500
+      perplex-mono settings --unset logging.level
     """
-    from perplex_mono.cli.settings_table import show_settings
+    from perplex_mono.cli.settings_table import change_settings, show_settings
 
+    if given or removed:
+        exit_with(invocation.run(change_settings(invocation, server, given, removed, as_json=as_json)))
     show_settings(invocation, as_json=as_json)
 
 

@@ -1,55 +1,137 @@
-"""`perplex-mono settings`: each setting, its value, and who set it."""
+"""`perplex-mono settings`: each setting, its value, and who set it; and how one is changed."""
 
+import asyncio
+import json
 import os
-import tomllib
-from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from perplex_mono.cli.invocation import Invocation
 from perplex_mono.cli.plain_text import one_line
-from perplex_mono.cli.terminal import results, write_json
-from perplex_mono.settings import Settings, setting_names, variable_name
+from perplex_mono.cli.terminal import notices, results, write_json
+from perplex_mono.configuration.schemas import SettingList, SettingView, setting_view
+from perplex_mono.errors import InvalidInput
+from perplex_mono.settings import Settings, setting_names
+from perplex_mono.settings.live import value_of
+from perplex_mono.settings.loading import Source, parsed, with_overrides
+from perplex_mono.storage.data_directory import DataDirectory
 
-DEFAULT_FILE = Path("config.toml")
-
-
-class SettingView(msgspec.Struct, frozen=True):
-    """A setting. `source` is default, file or environment; `variable` is the environment variable that sets it."""
-
-    name: str
-    value: Any
-    source: Literal["default", "file", "environment"]
-    variable: str
+ADDRESS = "command line"
 
 
 def show_settings(invocation: Invocation, *, as_json: bool) -> None:
     """Print all settings on standard output."""
-    views = describe_settings(invocation.settings(), invocation.config_file or DEFAULT_FILE, set(os.environ))
+    configuration = invocation.configuration()
+    settings = configuration.settings()
+    _print(describe_settings(settings, configuration.sources, _overrides(settings)), as_json=as_json)
+
+
+def describe_settings(
+    settings: Settings, sources: Mapping[str, Source], overrides: Mapping[str, Any]
+) -> list[SettingView]:
+    """Every setting as the next start finds it, in the order of `config.toml`."""
+    wanted = with_overrides(settings, overrides)
+    return [
+        setting_view(name, value_of(wanted, name), "override" if name in overrides else sources.get(name, "default"))
+        for name in setting_names()
+    ]
+
+
+async def change_settings(
+    invocation: Invocation, server: str | None, given: Sequence[str], removed: Sequence[str], *, as_json: bool
+) -> int:
+    """Change settings, `name=value` each, and take changes back, by the server or in the data directory; exit code."""
+    settings, changes = invocation.settings(), _changes(given, removed)
+    changed = await _change(settings, server, changes)
+    if as_json:
+        write_json(changed)
+        return 0
+    _print([view for view in changed.items if view.name in changes], as_json=False)
+    waiting = [view.name for view in changed.items if view.name in changes and view.takes_effect == "next_start"]
+    if waiting:
+        notices().print(f"From the next start on: {', '.join(waiting)}", markup=False)
+    return 0
+
+
+def as_text(value: Any) -> str:
+    """The value as JSON; a list as its environment variable takes it."""
+    return os.pathsep.join(value) if isinstance(value, tuple | list) else json.dumps(value, ensure_ascii=False)
+
+
+async def _change(settings: Settings, server: str | None, changes: Mapping[str, Any]) -> SettingList:
+    from perplex_mono.cli.backend import api_key, checked_address, server_address
+    from perplex_mono.cli.server_backend import ServerBackend, is_running
+
+    address = checked_address(server) if server else server_address(settings)
+    if server or await is_running(address):
+        async with ServerBackend(address, api_key(os.environ)) as backend:
+            return await backend.call("PATCH", "/settings", SettingList, json=dict(changes))
+    return await _change_stored(settings, changes)
+
+
+async def _change_stored(settings: Settings, changes: Mapping[str, Any]) -> SettingList:
+    """Without a server: only the database is opened, for a setting may be what keeps the rest from opening."""
+    from perplex_mono.configuration.service import SettingsService
+    from perplex_mono.storage.database import Database
+    from perplex_mono.web.callers import LOCAL_CALLER
+
+    directory = DataDirectory(settings.data_directory).open()
+    database = Database(directory.database)
+    try:
+        await database.migrate()
+        service = await SettingsService.open(database, settings)
+        return await service.change(changes, LOCAL_CALLER, address=ADDRESS)
+    finally:
+        await database.close()
+        directory.close()
+
+
+def _changes(given: Sequence[str], removed: Sequence[str]) -> dict[str, Any]:
+    changes: dict[str, Any] = dict.fromkeys(removed)
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InvalidInput(f"'{text}' is no change; write NAME=VALUE, like search.rrf_k=20.")
+        changes[name] = parsed(name, value, name) if name in setting_names() else value
+    return changes
+
+
+def _overrides(settings: Settings) -> dict[str, Any]:
+    """What was changed at run time, where there is a data directory and it can be read."""
+    path = DataDirectory(settings.data_directory).database
+    if not path.is_file():
+        return {}
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from perplex_mono.configuration.service import stored_overrides, usable_overrides
+    from perplex_mono.storage.database import Database
+
+    async def read() -> dict[str, Any]:
+        database = Database(path)
+        try:
+            return usable_overrides(settings, await stored_overrides(database))
+        finally:
+            with suppress(SQLAlchemyError):
+                await database.close()
+
+    try:
+        return asyncio.run(read())
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        notices().print(f"What was changed at run time cannot be read from {path}: {cause}", markup=False)
+        return {}
+
+
+def _print(views: list[SettingView], *, as_json: bool) -> None:
     if as_json:
         write_json({"items": views})
     else:
         _show_table(views, results())
-
-
-def describe_settings(settings: Settings, file: Path, variables: set[str]) -> list[SettingView]:
-    """Every setting in the order of `config.toml`; `settings` was loaded from `file` and these variables."""
-    in_file = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    given = {variable.upper() for variable in variables}
-    views = []
-    for name in setting_names():
-        section, _, key = name.partition(".")
-        source: Literal["default", "file", "environment"] = "file" if key in in_file.get(section, {}) else "default"
-        if variable_name(name) in given:
-            source = "environment"
-        value = getattr(getattr(settings, section), key)
-        views.append(SettingView(name, _without_password(value), source, variable_name(name)))
-    return views
 
 
 def _show_table(views: list[SettingView], console: Console) -> None:
@@ -63,16 +145,3 @@ def _show_table(views: list[SettingView], console: Console) -> None:
         value = one_line(as_text(view.value))
         table.add_row(view.name, Text(value, style=style), Text(view.source, style=style), view.variable)
     console.print(table)
-
-
-def as_text(value: Any) -> str:
-    """The value as JSON; a list as its environment variable takes it."""
-    return os.pathsep.join(value) if isinstance(value, tuple | list) else msgspec.json.encode(value).decode()
-
-
-def _without_password(value: Any) -> Any:
-    """The value; in an address, its password replaced."""
-    if not isinstance(value, str) or "@" not in value or "://" not in value:
-        return value
-    password = urlsplit(value).password
-    return value.replace(f":{password}@", ":[redacted]@") if password else value

@@ -45,15 +45,7 @@ class SettingsService:
         """Read the overrides. One that cannot hold (any more) is left out and told: a start must not fail for it."""
         async with database.read() as session:
             stored = await OverrideRepository(session).list_all()
-        usable: dict[str, Any] = {}
-        for name, value in stored.items():
-            try:
-                require_changeable(name)
-                with_overrides(configured, {**usable, name: value})
-            except PerplexError as error:
-                logger.warning("settings.override_ignored", setting=name, reason=str(error))
-            else:
-                usable[name] = value
+        usable = usable_overrides(configured, stored)
         sources = sources_of(configured) if sources is None else sources
         return cls(database, configured, sources, usable, stored.keys() - usable.keys())
 
@@ -119,3 +111,24 @@ class SettingsService:
             reason=reason,
             next_value=UNSET if wanted == value else wanted,
         )
+
+
+def usable_overrides(configured: Settings, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the stored overrides that can hold; the log tells of the others."""
+    usable: dict[str, Any] = {}
+    for name, value in stored.items():
+        try:
+            require_changeable(name)
+            with_overrides(configured, {**usable, name: value})
+        except PerplexError as error:
+            logger.warning("settings.override_ignored", setting=name, reason=str(error))
+        else:
+            usable[name] = value
+    return usable
+
+
+async def stored_overrides(database: Database) -> dict[str, Any]:
+    """The overrides in a database that may be another process's, or an older version's without any. Only reads."""
+    async with database.read() as session:
+        overrides = OverrideRepository(session)
+        return await overrides.list_all() if await overrides.exists() else {}
