@@ -6,7 +6,6 @@ holds its threads' locks; asyncio's way executes the child without them.
 
 import asyncio
 import signal
-import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +24,7 @@ from perplex_mono.settings.loading import Source
 from perplex_mono.telemetry.logs import LogSinks, configure_logging
 from perplex_mono.telemetry.traces import configure_tracing
 from perplex_mono.web.guard import CLOSED_REASON
+from perplex_mono.web.listening import require_free_port
 
 # For which a thread may keep the interpreter while others wait. Python's own 5 ms is half of what a question takes to
 # embed, and its many short calls pay it again and again while documents are cut on other threads.
@@ -53,7 +53,7 @@ def run(settings: Settings, sources: Mapping[str, Source] | None = None) -> None
 
 async def serve(settings: Settings, sinks: LogSinks, sources: Mapping[str, Source] | None) -> None:
     """Open everything, answer until told to stop, close everything within the time allowed."""
-    _require_free_port(settings.server.host, settings.server.port)
+    require_free_port(settings.server.host, settings.server.port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -111,20 +111,6 @@ async def _until_listening(serving: asyncio.Task[None], host: str, port: int) ->
             writer.close()
             return
         await asyncio.sleep(LISTEN_POLL_SECONDS)
-
-
-def _require_free_port(host: str, port: int) -> None:
-    """Two servers can share a port unnoticed (SO_REUSEPORT), so try it without."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ConfigurationError(
-                f"Nothing can listen on {host}:{port} ({error.strerror}). Is another server running there?"
-                " Choose another port with server.port or PERPLEX_SERVER__PORT."
-            ) from error
 
 
 def _give_up() -> None:

@@ -8,6 +8,7 @@ from perplex_mono.cli.account_commands import key, user
 from perplex_mono.cli.invocation import Invocation
 from perplex_mono.cli.long_work_commands import operations, reindex
 from perplex_mono.cli.options import collections_option, exit_with, json_option, server_option
+from perplex_mono.cli.setup_command import setup
 from perplex_mono.cli.source_commands import sources
 
 SEARCH_MODES = ("hybrid", "dense", "sparse")
@@ -239,6 +240,7 @@ def openapi(invocation: Invocation, output: Path | None) -> None:
 
 
 COMMANDS: list[click.Command] = [
+    setup,
     serve,
     ingest,
     sources,

@@ -1,0 +1,149 @@
+"""What `perplex-mono setup` looks at before it writes: can a server with these settings work on this machine?"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from perplex_mono.errors import PerplexError
+from perplex_mono.settings import Settings, setting_names, variable_name
+
+Status = Literal["ok", "warning", "error"]
+GIGABYTE = 1024**3
+ROOM_BYTES = GIGABYTE
+MEMORY_BYTES = 2 * GIGABYTE
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One look at the machine: with an error a server would not start, with a warning something will be missing."""
+
+    name: str
+    status: Status
+    message: str
+
+
+def run_checks(settings: Settings, environment: Mapping[str, str]) -> list[Check]:
+    """Everything, in the order in which a server would meet it. Takes seconds where the device is looked for."""
+    return [
+        *_directory(settings),
+        _memory(),
+        _port(settings),
+        *_folders(settings),
+        _model(settings),
+        _device(settings),
+        _ocr(settings),
+        _redis(settings),
+        *_environment(environment),
+    ]
+
+
+def _directory(settings: Settings) -> Iterator[Check]:
+    path = settings.data_directory
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        yield Check("data directory", "error", f"{existing} cannot be written to: {error.strerror}")
+    else:
+        yield Check("data directory", "ok", f"{path}{'' if existing == path else ' (will be made)'}")
+    usage, limits = shutil.disk_usage(existing), settings.limits
+    reserve = max(limits.disk_reserve_bytes, int(usage.total * limits.disk_reserve_fraction))
+    room = usage.free - min(reserve, usage.total // 2)
+    told = f"{_size(usage.free)} free, {_size(reserve)} of it kept as a reserve (limits.disk_reserve_bytes)"
+    yield Check("disk", "ok" if room >= ROOM_BYTES else "warning" if room > 0 else "error", told)
+
+
+def _memory() -> Check:
+    from perplex_mono.inference.memory import available_memory_bytes
+
+    available = available_memory_bytes()
+    told = f"{_size(available)} available"
+    if available >= MEMORY_BYTES:
+        return Check("memory", "ok", told)
+    return Check("memory", "warning", f"{told}; less than {_size(MEMORY_BYTES)} is tight for models and readers")
+
+
+def _port(settings: Settings) -> Check:
+    from perplex_mono.web.listening import require_free_port
+
+    address = f"{settings.server.host}:{settings.server.port}"
+    try:
+        require_free_port(settings.server.host, settings.server.port)
+    except (PerplexError, OSError) as error:
+        return Check("address", "error", str(error))
+    return Check("address", "ok", f"{address} is free")
+
+
+def _folders(settings: Settings) -> Iterator[Check]:
+    for root in settings.sources.roots:
+        folder = Path(root).expanduser()
+        if not folder.is_dir():
+            yield Check("folder", "warning", f"{root} is not there now; nothing below it can be followed until it is")
+        elif not os.access(folder, os.R_OK | os.X_OK):
+            yield Check("folder", "warning", f"{root} cannot be read by this user")
+        elif folder.resolve().is_relative_to(settings.data_directory):
+            yield Check("folder", "error", f"{root} lies in the data directory, which is never followed")
+        else:
+            yield Check("folder", "ok", f"{root} can be read")
+
+
+def _model(settings: Settings) -> Check:
+    from perplex_mono.inference.model_files import find_model
+
+    if settings.embedding.allow_download:
+        return Check("embedding model", "ok", f"{settings.embedding.model}, fetched when it is first needed")
+    try:
+        find_model(settings.embedding.model)
+    except PerplexError as error:
+        return Check("embedding model", "error", str(error))
+    return Check("embedding model", "ok", f"{settings.embedding.model} is on this machine")
+
+
+def _device(settings: Settings) -> Check:
+    from perplex_mono.inference.device import choose_device
+
+    if settings.embedding.device == "cpu":
+        return Check("device", "ok", "cpu")
+    try:
+        chosen = choose_device(settings.embedding.device)
+    except PerplexError as error:
+        return Check("device", "error", str(error))
+    return Check("device", "ok", f"{chosen.name} with {chosen.dtype}")
+
+
+def _ocr(settings: Settings) -> Check:
+    from perplex_mono.inference.ocr_models import RAPIDOCR, RAPIDOCR_ONNXRUNTIME
+
+    if settings.ocr.engine == "none":
+        return Check("ocr", "warning", "switched off (ocr.engine): pages without text fail")
+    wanted = {files.engine: files for files in (RAPIDOCR, RAPIDOCR_ONNXRUNTIME)}[settings.ocr.engine]
+    if wanted.version().endswith("-missing"):
+        return Check("ocr", "warning", f"the models of {wanted.engine} are not installed")
+    return Check("ocr", "ok", f"{wanted.engine}, models present")
+
+
+def _redis(settings: Settings) -> Check:
+    from perplex_mono.storage.redis_server import find_redis_binary
+
+    if settings.queue.redis_url:
+        return Check("redis", "ok", "an outside one (queue.redis_url), which is not looked at here")
+    binary = find_redis_binary() if settings.queue.embedded_redis else None
+    if binary is None:
+        return Check("redis", "warning", f"none: work begins up to {settings.queue.poll_seconds:g} s later")
+    return Check("redis", "ok", f"a private child process, {binary}")
+
+
+def _environment(environment: Mapping[str, str]) -> Iterator[Check]:
+    given = {name.upper() for name in environment}
+    for variable in (variable_name(name) for name in setting_names()):
+        if variable in given:
+            yield Check("environment", "warning", f"{variable} is set here and wins over the file where it is set")
+
+
+def _size(count: int) -> str:
+    return f"{count / GIGABYTE:.1f} GB"
