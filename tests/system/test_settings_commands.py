@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.server_process import ServerProcess, running_server
 
@@ -66,3 +68,17 @@ def test_the_level_of_the_log_changes_at_once_and_stays(server: ServerProcess) -
     assert server.log_file.read_text().count("server.started") == said
     shown = _settings(server, "--set", "search.rrf_k=12")["server.port"]
     assert (shown["value"], shown["source"], shown["takes_effect"]) == (server.port, "environment", "fixed")
+
+
+def test_so_many_feeds_may_be_open_from_now_on(server: ServerProcess) -> None:
+    address = f"{server.url.replace('http', 'ws', 1)}/ws/operations"
+    with connect(address) as first:
+        assert json.loads(first.recv(WAIT_SECONDS))["type"] == "snapshot"
+        _settings(server, "--set", "limits.sockets_per_user=1")
+        with connect(address) as second, pytest.raises(ConnectionClosed) as closed:
+            second.recv(WAIT_SECONDS)
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "You have 1 feeds open already.")
+        _settings(server, "--unset", "limits.sockets_per_user")
+        with connect(address) as third:
+            assert json.loads(third.recv(WAIT_SECONDS))["type"] == "snapshot"

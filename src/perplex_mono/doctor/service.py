@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from perplex_mono.configuration.service import stored_overrides, usable_overrides
 from perplex_mono.doctor.deletions import DeletionChecks
 from perplex_mono.doctor.index import IndexChecks
 from perplex_mono.doctor.originals import OriginalChecks
@@ -12,6 +13,7 @@ from perplex_mono.errors import InvalidInput
 from perplex_mono.operations.events import EventBus
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.settings import Settings
+from perplex_mono.settings.loading import with_overrides
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.data_directory import DataDirectory
 from perplex_mono.storage.database import Database
@@ -78,6 +80,7 @@ async def open_doctor(settings: Settings) -> AsyncIterator[Doctor]:
             yield Doctor([("database", _told([Finding("database", "perplex.db", text) for text in damage]))])
             return
         await database.migrate()
+        settings = with_overrides(settings, usable_overrides(settings, await stored_overrides(database)))
         blobs = BlobStore(directory.blobs, reserve_bytes=0, reserve_fraction=0.0)
         vectors = await VectorStore.open(directory.vectors, fts_language=settings.search.language)
         stack.push_async_callback(vectors.close)

@@ -25,6 +25,10 @@ class Configuration(msgspec.Struct, frozen=True):
     values: Mapping[str, Any]
     sources: Mapping[str, Source]
 
+    def __repr__(self) -> str:
+        """Without the values, some of which may be secrets."""
+        return f"Configuration({', '.join(self.values)})"
+
     def settings(self) -> Settings:
         """The settings. Raises `ConfigurationError` that names the value that cannot work."""
         return _checked({}, self.values)

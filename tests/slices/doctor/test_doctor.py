@@ -58,6 +58,19 @@ async def wait_until_ready(app: App) -> None:
     assert [document["status"] for document in documents] == ["ready"] * len(WORDS)
 
 
+async def test_the_index_is_rebuilt_in_the_language_that_was_changed_at_run_time(tmp_path: Path) -> None:
+    async with open_app(tmp_path) as app:
+        await app.client.patch("/api/v1/settings", json={"search.language": "German"})
+    async with open_app(tmp_path) as app:
+        await app.ingest(("houses.txt", "Am Ufer standen kleine Häuser. ".encode() * 5))
+        assert await app.names_found("Haus", mode="sparse") == ["houses.txt"]
+    settings = settings_for(tmp_path)
+    lose_index(settings.data_directory)
+    assert (await repair(settings)).healthy
+    async with open_app(tmp_path) as app:
+        assert await app.names_found("Haus", mode="sparse") == ["houses.txt"]
+
+
 def lose_index(data: Path) -> None:
     shutil.rmtree(data / "vectors")
 

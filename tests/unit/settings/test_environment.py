@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from perplex_mono.errors import ConfigurationError
-from perplex_mono.settings import Settings, load_settings, secret_names, setting_names, variable_name
+from perplex_mono.settings import (
+    Settings,
+    load_configuration,
+    load_settings,
+    secret_names,
+    setting_names,
+    variable_name,
+)
 from perplex_mono.settings.environment import MAX_SECRET_BYTES, OTHER_VARIABLES
 
 SECRET = "redis://user:hunter2@redis.example:6379/0"
@@ -110,3 +117,4 @@ def test_secrets_are_not_in_the_text_form_of_settings() -> None:
     assert "hunter2" not in repr(settings)
     assert "redis_url=[redacted]" in repr(settings.queue)
     assert "redis_url=''" in repr(Settings())
+    assert "hunter2" not in repr(load_configuration(None, {variable_name(name): "hunter2" for name in secret_names()}))
