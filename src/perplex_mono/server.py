@@ -21,7 +21,7 @@ from perplex_mono.errors import ConfigurationError
 from perplex_mono.inference.memory import limit_arenas
 from perplex_mono.settings import Settings
 from perplex_mono.settings.loading import Source
-from perplex_mono.telemetry.logs import LogSinks, configure_logging
+from perplex_mono.telemetry.logs import configure_logging, set_level
 from perplex_mono.telemetry.traces import configure_tracing
 from perplex_mono.web.guard import CLOSED_REASON
 from perplex_mono.web.listening import require_free_port
@@ -43,15 +43,15 @@ def run(settings: Settings, sources: Mapping[str, Source] | None = None) -> None
     """
     limit_arenas()
     sys.setswitchinterval(SWITCH_SECONDS)
-    sinks = configure_logging(settings.logging)
+    configure_logging(settings.logging)
     provider = configure_tracing(settings.telemetry)
     try:
-        asyncio.run(serve(settings, sinks, sources))
+        asyncio.run(serve(settings, sources))
     finally:
         provider.shutdown()
 
 
-async def serve(settings: Settings, sinks: LogSinks, sources: Mapping[str, Source] | None) -> None:
+async def serve(settings: Settings, sources: Mapping[str, Source] | None) -> None:
     """Open everything, answer until told to stop, close everything within the time allowed."""
     require_free_port(settings.server.host, settings.server.port)
     stop = asyncio.Event()
@@ -59,9 +59,8 @@ async def serve(settings: Settings, sinks: LogSinks, sources: Mapping[str, Sourc
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_container(settings, is_warm=False, sources=sources) as container:
-        if container.settings.logging != settings.logging:
-            sinks.use(container.settings.logging)
-        container.live.follow(("logging.level",), lambda changed: sinks.use(changed.logging))
+        set_level(container.settings.logging.level)
+        container.live.follow(("logging.level",), lambda changed: set_level(changed.logging.level))
         await _answer_until(stop, container.settings, container)
     logger.info("server.stopped")
 

@@ -66,7 +66,7 @@ def test_the_level_of_the_log_changes_at_once_and_stays(server: ServerProcess) -
     server.start()
     assert _settings(server, "--set", "search.rrf_k=11")["logging.level"]["source"] == "override"
     assert server.log_file.read_text().count("server.started") == said
-    shown = _settings(server, "--set", "search.rrf_k=12")["server.port"]
+    shown = _settings(server)["server.port"]
     assert (shown["value"], shown["source"], shown["takes_effect"]) == (server.port, "environment", "fixed")
 
 

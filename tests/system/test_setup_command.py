@@ -65,6 +65,24 @@ def test_others_are_asked_for_address_names_and_first_user(folder: Path) -> None
     assert "user setup NAME" in result.stdout
 
 
+def test_the_first_user_is_asked_for_where_the_server_would_start_closed(folder: Path) -> None:
+    answers = ["data", "others", "0.0.0.0", "-", str(free_port()), "-", "cpu", "y", "ada", PASSWORD, PASSWORD]
+    result = run(answers=answers)
+    assert result.exit_code == 0, result.output
+    assert "Made: the administrator ada" in result.stdout
+    assert "user setup" not in result.stdout
+    again = run("--yes", "--replace", "--user", "bob", "--password-file", "-", answers=[PASSWORD])
+    assert again.exit_code == 1
+    assert "is written, but no user was made" in again.stderr
+
+
+def test_a_bad_password_writes_nothing(folder: Path) -> None:
+    result = run("--yes", "--user", "ada", "--password-file", "-", answers=["short"])
+    assert result.exit_code == 2
+    assert "A password has" in result.stderr
+    assert not (folder / "config.toml").exists()
+
+
 def test_without_a_terminal_options_are_enough_and_a_user_is_made(folder: Path) -> None:
     (folder / "secret").write_text(f"{PASSWORD}\n")
     arguments = ("--host", "0.0.0.0", "--port", str(free_port()), "--device", "cpu", "--folder", "papers")
@@ -149,8 +167,9 @@ def test_a_file_that_is_there_is_kept_unless_it_is_to_be_replaced(folder: Path) 
 def test_saying_no_or_nothing_writes_nothing(folder: Path) -> None:
     answers = ["data", "me", str(free_port()), "-", "cpu"]
     assert run(answers=[*answers, "n", "n"]).exit_code == 1
-    assert run(answers=answers).exit_code == 1
-    assert run(answers=[]).exit_code == 1
+    for ended in (run(answers=answers), run(answers=[])):
+        assert ended.exit_code == 2
+        assert "--yes asks nothing" in ended.stderr
     assert not (folder / "config.toml").exists()
 
 

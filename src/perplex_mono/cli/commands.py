@@ -202,11 +202,11 @@ def settings(
 ) -> None:
     """Show every setting: its value, where it comes from, and the environment variable that changes it.
 
-    Without --set and --unset it reads files only, so it shows what the next start finds. A change stands above file and
+    Without --server it reads files only, so it shows what the next start finds. A change stands above file and
     environment. It is made by the running server, some at once, or else in the data directory. Secrets are never shown.
 
     \b
-    With --json, items: name, value, default, source, variable, description; after a change also takes_effect
+    With --json, items: name, value, default, source, variable, description; from a server also takes_effect
     (at_once, next_start, fixed), and next_value while a change waits.
 
     \b
@@ -216,10 +216,12 @@ def settings(
       perplex-mono settings --set logging.level=DEBUG --set limits.max_k=500
       perplex-mono settings --unset logging.level
     """
-    from perplex_mono.cli.settings_table import change_settings, show_settings
+    from perplex_mono.cli.settings_table import change_settings, show_server_settings, show_settings
 
     if given or removed:
         exit_with(invocation.run(change_settings(invocation, server, given, removed, as_json=as_json)))
+    if server:
+        exit_with(invocation.run(show_server_settings(server, as_json=as_json)))
     show_settings(invocation, as_json=as_json)
 
 

@@ -42,6 +42,17 @@ def describe_settings(
     ]
 
 
+async def show_server_settings(server: str, *, as_json: bool) -> int:
+    """Print the settings that a server holds now; exit code."""
+    from perplex_mono.cli.backend import api_key, checked_address
+    from perplex_mono.cli.server_backend import ServerBackend
+
+    async with ServerBackend(checked_address(server), api_key(os.environ)) as backend:
+        found = await backend.call("GET", "/settings", SettingList)
+    _print(found.items, as_json=as_json)
+    return 0
+
+
 async def change_settings(
     invocation: Invocation, server: str | None, given: Sequence[str], removed: Sequence[str], *, as_json: bool
 ) -> int:

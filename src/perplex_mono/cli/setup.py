@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,17 @@ class Setup:
 
     def run(self) -> int:
         """Exit code 0 when the file is written, 1 when not. Raises `PerplexError` kinds and `click.Abort`."""
+        try:
+            return self._run()
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise InvalidInput("The answers ended before the questions did; --yes asks nothing.") from None
+
+    def _run(self) -> int:
         existing = load_configuration(self._file, {}).settings() if self._file.is_file() else Settings()
-        self._require_replaceable()
+        if not self._may_write():
+            return EXIT_NOT_WRITTEN
         answers = dict(self._given)
         while True:
             if self._is_asking:
@@ -83,14 +93,13 @@ class Setup:
                 self._tell(settings, checks, is_written=False)
                 return EXIT_NOT_WRITTEN
 
-    def _require_replaceable(self) -> None:
+    def _may_write(self) -> bool:
         if not self._file.is_file() or self._is_replacing:
-            return
+            return True
         told = f"{self._file} is there already."
         if not self._is_asking:
             raise InvalidInput(f"{told} --replace writes it anew, with what it says but for your answers.")
-        if not _confirm(f"{told} Change it? (Its values are proposed, a copy is kept.)", default=False):
-            raise click.Abort
+        return _confirm(f"{told} Change it? (Its values are proposed, a copy is kept.)", default=False)
 
     def _ask(self, proposed: Settings) -> dict[str, Any]:
         """The answers to what was not given; what is typed is checked, and asked for again if it cannot be."""

@@ -66,6 +66,7 @@ def setup(
       perplex-mono setup --yes --data /srv/perplex --folder /srv/papers
       perplex-mono setup --yes --host 0.0.0.0 --allowed-host docs.example.com --user ada --password-file secret.txt
     """
+    from perplex_mono.accounts.passwords import require_good
     from perplex_mono.accounts.schemas import FirstUser
     from perplex_mono.cli.accounts import read_password
     from perplex_mono.cli.setup import Setup
@@ -83,4 +84,6 @@ def setup(
     file = output or invocation.config_file or Path("config.toml")
     answers = {name: value for name, value in given.items() if value is not None}
     first = FirstUser(name=user_name, password=read_password(password_file)) if user_name else None
+    if first:
+        require_good(first.password, first.name)
     exit_with(Setup(file, answers, first, is_asking=not yes, is_replacing=replace, as_json=as_json).run())

@@ -15,23 +15,24 @@ FIXED = {
     "server.allowed_hosts": DECIDES_WHOM_TO_TRUST,
     "server.allowed_origins": DECIDES_WHOM_TO_TRUST,
     "server.trusted_proxies": DECIDES_WHOM_TO_TRUST,
-    "data.directory": OPENS_THE_DATABASE,
     "queue.redis_url": DECIDES_WHOM_TO_TRUST,
     "embedding.allow_download": DECIDES_WHOM_TO_TRUST,
     "sources.roots": DECIDES_WHOM_TO_TRUST,
-    "auth.setup_token_file": OPENS_THE_DATABASE,
-    "telemetry.exporter": OPENS_THE_DATABASE,
-    "telemetry.otlp_endpoint": OPENS_THE_DATABASE,
-    "telemetry.service_name": OPENS_THE_DATABASE,
-    "logging.format": OPENS_THE_DATABASE,
-    "logging.file": OPENS_THE_DATABASE,
+    "auth.setup_token_file": DECIDES_WHOM_TO_TRUST,
 }
-FIXED_SECTIONS = {"database": OPENS_THE_DATABASE}
-"""Whole sections, also of versions to come."""
+FIXED_SECTIONS = {
+    "data": OPENS_THE_DATABASE,
+    "telemetry": OPENS_THE_DATABASE,
+    "logging": OPENS_THE_DATABASE,
+}
+CHANGEABLE = frozenset({"logging.level"})
+"""Exceptions from the sections."""
 
 
 def reason_fixed(name: str) -> str:
     """Why `section.key` cannot be changed at run time; empty when it can."""
+    if name in CHANGEABLE:
+        return ""
     return FIXED.get(name) or FIXED_SECTIONS.get(name.partition(".")[0], "")
 
 

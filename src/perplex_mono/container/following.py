@@ -59,7 +59,7 @@ def follow_settings(
     )
     live.follow(
         DISK,
-        lambda settings: blobs.reserve(
+        lambda settings: blobs.keep_free(
             reserve_bytes=settings.limits.disk_reserve_bytes, reserve_fraction=settings.limits.disk_reserve_fraction
         ),
     )

@@ -16,6 +16,8 @@ OTHER_VARIABLES = frozenset(
         "PERPLEX_API_KEY",  # what commands show to a server with accounts
         "PERPLEX_API_KEY_FILE",
         "PERPLEX_FAILPOINT",  # where the fault tests end the process
+        "PERPLEX_CPUS",  # what compose.yaml gives the container
+        "PERPLEX_MEMORY",
         "PERPLEX_SHARED_DATA",  # where the benchmarks find documents
     }
 )

@@ -100,9 +100,10 @@ def parsed(name: str, text: str, where: str) -> str | list[str]:
 
 def _split(variable: str, value: str, separator: str) -> list[str]:
     if value.lstrip().startswith("["):
+        parts = ("/srv/papers", "/srv/contracts") if separator == os.pathsep else ("docs.example.com", "docs")
         raise ConfigurationError(
             f"{variable} is '{value}', but lists in the environment are written without brackets and quotes,"
-            f" separated by '{separator}': {variable}=first{separator}second"
+            f" separated by '{separator}': {variable}={separator.join(parts)}"
         )
     return [part.strip() for part in value.split(separator) if part.strip()]
 

@@ -26,6 +26,8 @@ MEGABYTE = 1024 * 1024
 ChunkStrategy = Literal["structure", "fixed", "recursive", "sentence", "semantic", "hierarchical"]
 """The ways to cut text, by the names that settings, collections and previews use."""
 
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of config.toml. Its text form, which logs and tracebacks may show, hides secrets."""
@@ -162,7 +164,7 @@ class TelemetrySettings(_Section, frozen=True):
 
 
 class LoggingSettings(_Section, frozen=True):
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    level: LogLevel = "INFO"
     format: Literal["json", "text"] = "json"
     file: str = ""
 

@@ -146,7 +146,7 @@ class BlobStore:
         aside.mkdir(exist_ok=True, mode=0o700)
         return self.path(sha256).rename(aside / sha256)
 
-    def reserve(self, *, reserve_bytes: int, reserve_fraction: float) -> None:
+    def keep_free(self, *, reserve_bytes: int, reserve_fraction: float) -> None:
         """Keep so much of the disk free from now on."""
         self._reserve_bytes = reserve_bytes
         self._reserve_fraction = reserve_fraction

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from loguru import logger
 from opentelemetry import trace
 
-from perplex_mono.settings import LoggingSettings
+from perplex_mono.settings import LoggingSettings, LogLevel
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -26,53 +26,47 @@ operation_id_var: ContextVar[str] = ContextVar("operation_id", default="")
 _SECRET_WORDS = ("password", "secret", "token", "api_key", "authorization", "cookie")
 _COUNTS = ("tokens", "token_count", "max_tokens", "batch_tokens")
 _NOISY_LIBRARIES = ("httpx", "httpcore", "fontTools", "PIL", "pdfminer", "urllib3", "arq", "alembic", "RapidOCR")
+_LOWEST = "DEBUG"
 ROTATE_BYTES = 50 * 1024 * 1024
 KEEP_FILES = 5
 
 
-class LogSinks:
-    """Where the log goes. `use` changes it while the process runs, without losing a record."""
+class _Threshold:
+    """The least severe level that is written; loguru itself cannot change it for a sink that is open."""
 
-    def __init__(self, settings: LoggingSettings, stream: TextIO | None) -> None:
-        self._stream = stream
-        self._sinks = _add_sinks(settings, stream)
+    def __init__(self) -> None:
+        self.number = logger.level("INFO").no
 
-    def use(self, settings: LoggingSettings) -> None:
-        """Log as these say from now on."""
-        earlier, self._sinks = self._sinks, _add_sinks(settings, self._stream)
-        for sink in earlier:
-            logger.remove(sink)
+    def admits(self, record: "Record") -> bool:
+        return record["level"].no >= self.number
 
 
-def configure_logging(settings: LoggingSettings, stream: TextIO | None = None) -> LogSinks:
+_threshold = _Threshold()
+
+
+def configure_logging(settings: LoggingSettings, stream: TextIO | None = None) -> None:
     """Send every log record of this process to one sink in one form. Call once, at start."""
     logger.remove()
+    set_level(settings.level)
+    sink: Any = stream or sys.stderr
+    if settings.format == "text":
+        _add(sink, format=_text_format)
+    else:
+        _add(_JsonSink(sink), format="{message}")
+    if settings.file:
+        _add(settings.file, format=_json_format, rotation=ROTATE_BYTES, retention=KEEP_FILES, enqueue=True)
     logging.basicConfig(handlers=[_Intercept()], level=logging.INFO, force=True)
     for name in _NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
-    return LogSinks(settings, stream)
 
 
-def _add_sinks(settings: LoggingSettings, stream: TextIO | None) -> list[int]:
-    sink: Any = stream or sys.stderr
-    if settings.format == "text":
-        sinks = [logger.add(sink, level=settings.level, format=_text_format, backtrace=False, diagnose=False)]
-    else:
-        form = "{message}"
-        sinks = [logger.add(_JsonSink(sink), level=settings.level, format=form, backtrace=False, diagnose=False)]
-    if settings.file:
-        file = logger.add(
-            settings.file,
-            level=settings.level,
-            format=_json_format,
-            rotation=ROTATE_BYTES,
-            retention=KEEP_FILES,
-            backtrace=False,
-            diagnose=False,
-            enqueue=True,
-        )
-        sinks.append(file)
-    return sinks
+def set_level(level: LogLevel) -> None:
+    """Write records of this level and above, from now on and in every sink."""
+    _threshold.number = logger.level(level).no
+
+
+def _add(sink: Any, **options: Any) -> None:
+    logger.add(sink, level=_LOWEST, filter=_threshold.admits, backtrace=False, diagnose=False, **options)
 
 
 def json_line(record: "Record") -> str:

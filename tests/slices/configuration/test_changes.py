@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from perplex_mono.configuration.policy import FIXED
+from perplex_mono.configuration import policy
+from perplex_mono.configuration.policy import CHANGEABLE, FIXED, FIXED_SECTIONS, reason_fixed
 from perplex_mono.settings import setting_names
 from perplex_mono.settings.descriptions import descriptions
 from tests.app_client import App, local_client, open_app
@@ -156,7 +157,7 @@ async def test_what_cannot_work_is_refused_as_in_the_file_and_nothing_is_done(
     assert events == []
 
 
-@pytest.mark.parametrize("name", sorted(FIXED))
+@pytest.mark.parametrize("name", [name for name in setting_names() if reason_fixed(name)])
 async def test_what_only_a_start_can_change_is_refused_with_the_reason(app: App, name: str) -> None:
     said = await refusal(app, {"limits.max_k": 5, name: "x"})
     assert f"{name} cannot be changed at run time: " in said
@@ -165,7 +166,10 @@ async def test_what_only_a_start_can_change_is_refused_with_the_reason(app: App,
 
 
 def test_every_fixed_setting_exists() -> None:
-    assert set(FIXED) <= set(setting_names())
+    names = setting_names()
+    assert FIXED.keys() | CHANGEABLE <= set(names)
+    assert FIXED_SECTIONS.keys() <= {name.partition(".")[0] for name in names}
+    assert {name.partition(".")[0] for name in CHANGEABLE} <= FIXED_SECTIONS.keys()
 
 
 async def test_a_change_is_written_down_with_who_made_it(app: App) -> None:
@@ -193,6 +197,22 @@ async def test_a_secret_is_never_shown(tmp_path: Path) -> None:
         assert "hunter2" not in await refusal(app, {"queue.redis_url": "redis://u:hunter2@x/0"})
     async with open_app(tmp_path) as app:
         assert (await shown(app))["queue.redis_url"]["value"] == "not set"
+
+
+async def test_a_secret_that_may_be_changed_can_be_written_but_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(policy.FIXED, "queue.redis_url")  # no secret of today may be changed at run time
+    async with open_app(tmp_path) as app:
+        answer = await app.client.patch(URL, json={"queue.redis_url": "redis://u:hunter2@127.0.0.1:1/0"})
+        changed = {item["name"]: item for item in answer.json()["items"]}["queue.redis_url"]
+        assert (changed["value"], changed["next_value"]) == ("not set", "set")
+        audit = await app.client.get("/api/v1/audit")
+        assert audit.json()["items"][0]["details"] == {"queue.redis_url": "set"}
+        assert "hunter2" not in answer.text + audit.text
+    async with open_app(tmp_path) as app:
+        assert app.container.settings.queue.redis_url == "redis://u:hunter2@127.0.0.1:1/0"
+        assert "hunter2" not in (await app.client.get(URL)).text
 
 
 async def test_a_stored_change_that_cannot_hold_any_more_does_not_stop_a_start(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_lists_in_the_environment_are_separated_as_paths_are() -> None:
 def test_a_list_in_brackets_is_refused_with_the_way_to_write_it(text: str) -> None:
     said = refusal(PERPLEX_SOURCES__ROOTS=text)
     assert text in said
-    assert f"PERPLEX_SOURCES__ROOTS=first{os.pathsep}second" in said
+    assert f"PERPLEX_SOURCES__ROOTS=/srv/papers{os.pathsep}/srv/contracts" in said
 
 
 def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
