@@ -113,6 +113,9 @@ def test_a_port_that_is_taken_stops_it_and_nothing_is_written(folder: Path) -> N
         free = free_port()
         again = ["data", "me", str(port), "-", "cpu", "y", "data", "me", str(free), "-", "cpu", "y"]
         assert run(answers=again).exit_code == 0
+        (folder / "config.toml").unlink()
+        given = ["data", "me", "-", "cpu", "y", "data", "me", str(free), "-", "cpu", "y"]
+        assert run("--port", str(port), answers=given).exit_code == 0
     assert written(folder)["server"] == {"port": free}
 
 

@@ -46,7 +46,7 @@ class SetupReport(msgspec.Struct, frozen=True):
 
 
 class Setup:
-    """One run of the set-up. `given` are the answers from options, by `section.key`: these are not asked for."""
+    """One run of the set-up. `given` are the answers from options, by `section.key`: these are asked for only if they do not work."""
 
     def __init__(
         self,
@@ -78,10 +78,10 @@ class Setup:
         existing = load_configuration(self._file, {}).settings() if self._file.is_file() else Settings()
         if not self._may_write():
             return EXIT_NOT_WRITTEN
-        answers = dict(self._given)
+        answers, settled = dict(self._given), self._given
         while True:
             if self._is_asking:
-                answers |= self._ask(with_overrides(existing, answers))
+                answers |= self._ask(with_overrides(existing, answers), settled)
             settings = with_overrides(existing, answers)
             notices().print("Looking at this machine ...")
             checks = run_checks(settings, os.environ)
@@ -92,6 +92,7 @@ class Setup:
             if not self._is_asking or not _confirm("Answer again?", default=not can_work):
                 self._tell(settings, checks, is_written=False)
                 return EXIT_NOT_WRITTEN
+            settled = {}
 
     def _may_write(self) -> bool:
         if not self._file.is_file() or self._is_replacing:
@@ -101,9 +102,9 @@ class Setup:
             raise InvalidInput(f"{told} --replace writes it anew, with what it says but for your answers.")
         return _confirm(f"{told} Change it? (Its values are proposed, a copy is kept.)", default=False)
 
-    def _ask(self, proposed: Settings) -> dict[str, Any]:
-        """The answers to what was not given; what is typed is checked, and asked for again if it cannot be."""
-        asked = _Questions(proposed, self._given)
+    def _ask(self, proposed: Settings, settled: dict[str, Any]) -> dict[str, Any]:
+        """The answers to what is not settled; what is typed is checked, and asked for again if it cannot be."""
+        asked = _Questions(proposed, settled)
         asked.ask("data.directory", "Where shall everything be stored?")
         asked.ask_who()
         asked.ask("server.port", "On which port?", type=click.IntRange(1, 65535))
@@ -175,9 +176,9 @@ class Setup:
 class _Questions:
     """Asks on standard error and collects the answers; Enter takes what is proposed."""
 
-    def __init__(self, proposed: Settings, given: dict[str, Any]) -> None:
+    def __init__(self, proposed: Settings, settled: dict[str, Any]) -> None:
         self._proposed = proposed
-        self._given = given
+        self._settled = settled
         self.answers: dict[str, Any] = {}
 
     def ask(self, name: str, question: str, *, type: Any = str, default: Any = None) -> None:  # noqa: A002  # click's
@@ -198,7 +199,7 @@ class _Questions:
 
     def ask_who(self) -> None:
         """Ask who shall use the server: that decides where it listens, and which names it has."""
-        if "server.host" in self._given:
+        if "server.host" in self._settled:
             return
         host = self._proposed.server.host
         others = click.prompt(
@@ -216,7 +217,7 @@ class _Questions:
         )
 
     def _take(self, name: str, read: Callable[[], Any]) -> None:
-        while name not in self._given:
+        while name not in self._settled:
             answer = read()
             try:
                 with_overrides(self._proposed, {**self.answers, name: answer})
