@@ -46,7 +46,7 @@ class SetupReport(msgspec.Struct, frozen=True):
 
 
 class Setup:
-    """One run of the set-up. `given` are the answers from options, by `section.key`: these are asked for only if they do not work."""
+    """One run of the set-up. `given` are answers from options, by `section.key`, asked for only if they cannot work."""
 
     def __init__(
         self,
