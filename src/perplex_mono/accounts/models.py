@@ -1,12 +1,14 @@
 """Who may use the server, what they come with, and what happened to either."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import JSON, Index
 from sqlmodel import Field, SQLModel
 
 from perplex_mono.storage.identity import UtcDateTime, new_id, utc_now
+
+Role = Literal["admin", "user"]
 
 
 class User(SQLModel, table=True):

@@ -1,15 +1,13 @@
 """Accounts as clients see them."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from perplex_mono.web.callers import Caller, Role, Scope
-
-if TYPE_CHECKING:  # commands use these through a server, and the tables take half a second to import
-    from perplex_mono.accounts.models import ApiKey, AuditEvent, User
+from perplex_mono.accounts.models import ApiKey, AuditEvent, Role, User
+from perplex_mono.web.callers import Caller, Scope
 
 UserName = Annotated[str, Meta(min_length=2, max_length=64, pattern=r"^[^\s\x00-\x1f/\\]+$")]
 Password = Annotated[str, Meta(max_length=1024)]
@@ -150,7 +148,7 @@ class AuditPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-def user_view(user: "User") -> UserView:
+def user_view(user: User) -> UserView:
     """A row as clients see it."""
     return UserView(user.id, user.name, user.role, user.disabled_at is not None, user.created_at)
 
@@ -160,12 +158,12 @@ def caller_view(caller: Caller) -> CallerView:
     return CallerView(caller.user_id, caller.name, caller.credential, sorted(caller.scopes))
 
 
-def key_view(key: "ApiKey") -> KeyView:
+def key_view(key: ApiKey) -> KeyView:
     """A row as clients see it."""
     return KeyView(key.id, key.name, key.scopes, key.created_at, key.expires_at, key.last_used_at)
 
 
-def audit_view(event: "AuditEvent") -> AuditView:
+def audit_view(event: AuditEvent) -> AuditView:
     """A row as clients see it."""
     return AuditView(
         id=event.id,

@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from perplex_mono.accounts.audit import AuditLog, audit_event
 from perplex_mono.accounts.authentication import Authenticator
 from perplex_mono.accounts.logins import LoginService
-from perplex_mono.accounts.models import User
+from perplex_mono.accounts.models import Role, User
 from perplex_mono.accounts.passwords import Passwords, require_good
 from perplex_mono.accounts.repository import CredentialRepository, UserRepository, name_key
 from perplex_mono.accounts.schemas import (
@@ -26,7 +26,7 @@ from perplex_mono.accounts.setup_token import SetupToken
 from perplex_mono.errors import Conflict, Forbidden, Unauthenticated
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import new_id, utc_now
-from perplex_mono.web.callers import LOCAL_USER, Caller, Role
+from perplex_mono.web.callers import LOCAL_USER, Caller
 
 OnCreated = Callable[[AsyncSession, str], Awaitable[None]]
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 Scope = Literal["read", "write", "admin"]
-Role = Literal["admin", "user"]
 Policy = Literal["public", "read", "write", "admin"]
 Credential = Literal["local", "session", "key"]
 
