@@ -9,6 +9,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler, Scope
 
 from perplex_mono import __version__
@@ -28,6 +29,7 @@ from perplex_mono.search.routes import SearchController
 from perplex_mono.settings import Settings
 from perplex_mono.sources.routes import SourceController, scan_feed
 from perplex_mono.web.callers import PUBLIC, SCOPE_KEY, Caller, Identity
+from perplex_mono.web.described_problems import describe_problems
 from perplex_mono.web.gate import Gate, GateLimits
 from perplex_mono.web.guard import RequestGuard
 from perplex_mono.web.health import HEALTH_ROUTES
@@ -49,6 +51,12 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     all_operations_feed,
     operation_feed,
     scan_feed,
+)
+
+BEARER = SecurityScheme(
+    type="http",
+    scheme="bearer",
+    description="An access token or an API key. Local mode, without accounts, asks for none.",
 )
 
 PROVIDED = (
@@ -90,6 +98,7 @@ def create_app(container: Container) -> Gate:
         logging_config=None,  # telemetry/logs.py owns the standard logging; Litestar would print lines of its own
         request_max_body_size=limits.max_json_bytes,
     )
+    describe_problems(routed)
     return Gate(
         routed,
         guard=request_guard(settings, container.authenticator),
@@ -132,6 +141,8 @@ def openapi_config() -> OpenAPIConfig:
         title="perplex-mono",
         version=__version__,
         render_plugins=[ReferencePage()],
+        components=Components(security_schemes={"bearer": BEARER}),
+        security=[{"bearer": []}],
         openapi_router=Router(
             path="/schema",
             route_handlers=[],

@@ -344,6 +344,11 @@ async def test_the_schema_is_whole_and_its_page_works_offline(world: World) -> N
     assert schema["openapi"].startswith("3.")
     for item in schema["paths"].values():
         assert all(operation["summary"] for operation in item.values())
+        for operation in item.values():
+            (media_type,) = operation["responses"]["default"]["content"]
+            assert (media_type, "400" in operation["responses"]) == ("application/problem+json", False)
+    assert set(schema["components"]["schemas"]["Problem"]["required"]) == names("type title status detail instance")
+    assert schema["security"] == [{"bearer": []}]
     for url in ("/schema", "/schema/", "/schema/reference", "/schema/nothing-here"):
         page = (await world.app.client.get(url)).text
         assert not re.findall(r"(?i)https?://|src=|<script|@import|//[a-z]+\.", page), url
