@@ -224,9 +224,10 @@ def _separator(section: str) -> str:
 
 def _split(name: str, value: str, separator: str) -> list[str]:
     if value.lstrip().startswith("["):
+        parts = ("/srv/papers", "/srv/contracts") if separator == os.pathsep else ("docs.example.com", "docs")
         raise ConfigurationError(
             f"{name} is '{value}', but lists in the environment are written without brackets and quotes,"
-            f" separated by '{separator}': {name}=first{separator}second"
+            f" separated by '{separator}': {name}={separator.join(parts)}"
         )
     return [part.strip() for part in value.split(separator) if part.strip()]
 

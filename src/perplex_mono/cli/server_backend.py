@@ -11,7 +11,6 @@ import httpx
 import msgspec
 
 from perplex_mono.answers.schemas import Answer, AnswerRequest
-from perplex_mono.cli.account_backends import ServerAccounts
 from perplex_mono.cli.source_file import SourceFile
 from perplex_mono.errors import (
     Conflict,
@@ -28,6 +27,7 @@ from perplex_mono.errors import (
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
 
 if TYPE_CHECKING:
+    from perplex_mono.cli.account_backends import ServerAccounts
     from perplex_mono.library.schemas import (
         CollectionPage,
         DocumentView,
@@ -89,7 +89,6 @@ class ServerBackend:
         self._client = httpx.AsyncClient(timeout=REQUEST_SECONDS, trust_env=False)
         if api_key:
             self.authorise(api_key)
-        self.accounts = ServerAccounts(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,6 +99,12 @@ class ServerBackend:
     @property
     def place(self) -> str:
         return f"the server at {self._address}"
+
+    @property
+    def accounts(self) -> "ServerAccounts":
+        from perplex_mono.cli.account_backends import ServerAccounts
+
+        return ServerAccounts(self)
 
     async def collections(self, cursor: str | None) -> "CollectionPage":
         from perplex_mono.library.schemas import CollectionPage
