@@ -21,7 +21,7 @@ from perplex_mono.errors import ConfigurationError
 from perplex_mono.inference.memory import limit_arenas
 from perplex_mono.settings import Settings
 from perplex_mono.telemetry.logs import configure_logging
-from perplex_mono.telemetry.traces import configure_tracing
+from perplex_mono.telemetry.traces import Tracing
 from perplex_mono.web.local_guard import CLOSED_REASON, LocalGuard
 
 # For which a thread may keep the interpreter while others wait. Python's own 5 ms is half of what a question takes to
@@ -39,14 +39,14 @@ def run(settings: Settings) -> None:
     limit_arenas()
     sys.setswitchinterval(SWITCH_SECONDS)
     configure_logging(settings.logging)
-    provider = configure_tracing(settings.telemetry)
+    tracing = Tracing(settings.telemetry)
     try:
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings, tracing))
     finally:
-        provider.shutdown()
+        tracing.close()
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, tracing: Tracing) -> None:
     """Open everything, answer until told to stop, close everything within the time allowed."""
     _require_free_port(settings.server.host, settings.server.port)
     stop = asyncio.Event()
@@ -54,6 +54,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_container(settings, is_warm=False) as container:
+        tracing.count_with(container.metrics.count_spans)
         await _answer_until(stop, settings, container)
     logger.info("server.stopped")
 

@@ -7,7 +7,8 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -16,10 +17,10 @@ from opentelemetry.trace import SpanKind
 
 from perplex_mono.errors import Incomplete, InvalidInput, PerplexError, TooLarge
 from perplex_mono.telemetry.logs import request_id_var
-from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.traces import span
 from perplex_mono.web.json_depth import is_too_deep
 from perplex_mono.web.local_guard import LocalGuard
+from perplex_mono.web.metrics import UNMATCHED, HttpMetrics
 from perplex_mono.web.problems import MEDIA_TYPE, Problem, encode, problem, problem_of
 from perplex_mono.web.rate_limit import RateLimiter
 from perplex_mono.web.sockets import CLOSE_ORIGIN
@@ -51,7 +52,7 @@ class Gate:
     """Wraps the application."""
 
     def __init__(
-        self, app: Application, guard: LocalGuard, limiter: RateLimiter, limits: GateLimits, metrics: Metrics
+        self, app: Application, guard: LocalGuard, limiter: RateLimiter, limits: GateLimits, metrics: HttpMetrics
     ) -> None:
         self._app = app
         self._guard = guard
@@ -90,15 +91,28 @@ class Gate:
             await self._app(scope, receive, exchange.send)
             return
         token = request_id_var.set(request_id)
-        started = time.perf_counter()
         try:
-            with span(f"{scope['method']} request", SpanKind.SERVER, **{"url.path": scope["path"]}) as current:
+            with self._metrics.in_progress.track_inprogress(), self._recorded(scope, exchange):
                 await self._checked(scope, headers, receive, exchange)
-                current.set_attribute("http.response.status_code", exchange.status)
         finally:
-            seconds = time.perf_counter() - started
-            self._record(scope, exchange.status, seconds)
             request_id_var.reset(token)
+
+    @contextmanager
+    def _recorded(self, scope: Scope, exchange: "_Exchange") -> Iterator[None]:
+        """The request in a trace, the metrics and the log, whose line carries the trace's id."""
+        started = time.perf_counter()
+        method, path = scope["method"], scope["path"]
+        with span(f"{method} request", kind=SpanKind.SERVER, **{"http.request.method": method, "url.path": path}) as at:
+            try:
+                yield
+            finally:
+                seconds = time.perf_counter() - started
+                route = scope.get("path_template")
+                self._metrics.record(method, route, exchange.status, seconds)
+                at.update_name(f"{method} {route or UNMATCHED}")
+                at.set_attribute("http.response.status_code", exchange.status)
+                milliseconds = round(seconds * 1000, 1)
+                logger.info("http.request", method=method, path=path, status=exchange.status, milliseconds=milliseconds)
 
     async def _checked(
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, exchange: "_Exchange"
@@ -122,18 +136,6 @@ class Gate:
         except PerplexError as error:
             if not exchange.is_started:
                 await exchange.refuse(problem_of(error, scope["path"]))
-
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        handler = scope.get("path_template") or "unmatched"
-        self._metrics.http_requests.labels(scope["method"], handler, str(status)).inc()
-        self._metrics.http_request_seconds.labels(scope["method"], handler).observe(seconds)
-        logger.info(
-            "http.request",
-            method=scope["method"],
-            path=scope["path"],
-            status=status,
-            milliseconds=round(seconds * 1000, 1),
-        )
 
 
 class _Exchange:
