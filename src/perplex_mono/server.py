@@ -8,7 +8,7 @@ import asyncio
 import signal
 import socket
 import sys
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -19,8 +19,10 @@ from perplex_mono.app import create_app
 from perplex_mono.container import Container, open_container
 from perplex_mono.errors import ConfigurationError
 from perplex_mono.inference.memory import limit_arenas
-from perplex_mono.settings import Settings
+from perplex_mono.settings import Settings, TelemetrySettings
 from perplex_mono.telemetry.logs import configure_logging
+from perplex_mono.telemetry.metrics import Metrics
+from perplex_mono.telemetry.metrics_listener import serve_metrics
 from perplex_mono.telemetry.traces import Tracing
 from perplex_mono.web.local_guard import CLOSED_REASON, LocalGuard
 
@@ -55,8 +57,16 @@ async def serve(settings: Settings, tracing: Tracing) -> None:
         loop.add_signal_handler(number, stop.set)
     async with open_container(settings, is_warm=False) as container:
         tracing.count_with(container.metrics.count_spans)
-        await _answer_until(stop, settings, container)
+        async with _metrics_port(settings.telemetry, container.metrics):
+            await _answer_until(stop, settings, container)
     logger.info("server.stopped")
+
+
+def _metrics_port(settings: TelemetrySettings, metrics: Metrics) -> AbstractAsyncContextManager[int | None]:
+    """The port of `/metrics` alone, where one is set."""
+    if settings.metrics_port:
+        return serve_metrics(metrics, settings.metrics_host, settings.metrics_port)
+    return nullcontext()
 
 
 async def _answer_until(stop: asyncio.Event, settings: Settings, container: Container) -> None:

@@ -28,6 +28,8 @@ MEGABYTE = 1024 * 1024
 ChunkStrategy = Literal["structure", "fixed", "recursive", "sentence", "semantic", "hierarchical"]
 """The ways to cut text, by the names that settings, collections and previews use."""
 
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of config.toml."""
@@ -142,12 +144,16 @@ class TelemetrySettings(_Section, frozen=True):
     exporter: Literal["none", "console", "otlp"] = "none"
     otlp_endpoint: str = ""
     service_name: str = "perplex-mono"
+    metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    metrics_host: str = "127.0.0.1"
 
 
 class LoggingSettings(_Section, frozen=True):
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    level: LogLevel = "INFO"
     format: Literal["json", "text"] = "json"
     file: str = ""
+    rotation_bytes: Annotated[int, Meta(ge=64 * 1024)] = 50 * MEGABYTE
+    retention_files: Positive = 5
 
 
 class Settings(_Section, frozen=True):

@@ -42,6 +42,7 @@ from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.readiness import database_status, vectors_status
 from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import VectorStore
+from perplex_mono.telemetry.logs import count_records
 from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.resources import ResourceProbes
 from perplex_mono.web.health import PROBE_TIMEOUT_SECONDS, HealthService, Probe
@@ -107,6 +108,7 @@ async def open_container(
     """
     instruments = Instruments()
     async with AsyncExitStack() as stack:
+        stack.callback(count_records(instruments.exposition.count_record))
         storage = await open_storage(settings, stack, instruments)
         inference = await open_inference(
             settings, stack, instruments, embedder=embedder, ocr=ocr, open_model=open_model

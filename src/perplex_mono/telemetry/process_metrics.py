@@ -1,5 +1,6 @@
 """What the process and its surroundings use: memory, processor, files, threads, and the disk of the data directory."""
 
+import math
 import resource
 import shutil
 import time
@@ -62,10 +63,18 @@ class ResourceMetrics(Collector):
         yield _gauge("memory_limit_bytes", "Memory that may be used: the container's limit, or all", memory.limit)
         yield _gauge("memory_used_bytes", "Of that, used; cache that can be given back left out", memory.used)
         yield _gauge("memory_used_fraction", "The used share of the limit", memory.used / memory.limit)
-        disk = shutil.disk_usage(self._directory)
-        yield _gauge("disk_total_bytes", "Size of the disk of the data directory", disk.total)
-        yield _gauge("disk_free_bytes", "Free on it", disk.free)
-        yield _gauge("disk_reserve_bytes", "With less than this free nothing is taken in", self._reserve())
+        total, free, reserve = self._disk()
+        yield _gauge("disk_total_bytes", "Size of the disk of the data directory", total)
+        yield _gauge("disk_free_bytes", "Free on the disk of the data directory", free)
+        yield _gauge("disk_reserve_bytes", "With less than this free nothing is taken in", reserve)
+
+    def _disk(self) -> tuple[float, float, float]:
+        """Total, free, reserve; of a disk that cannot be read nothing is known, and the other figures matter more."""
+        try:
+            usage = shutil.disk_usage(self._directory)
+            return usage.total, usage.free, self._reserve()
+        except OSError:
+            return math.nan, math.nan, math.nan
 
 
 def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:

@@ -12,12 +12,13 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 from perplex_mono import __version__
 from perplex_mono.settings import TelemetrySettings
+from perplex_mono.telemetry.redaction import redacted_text
 
 EXPORT_TIMEOUT_SECONDS: Final = 5.0
 STOP_SECONDS: Final = 3.0
@@ -110,7 +111,7 @@ def span(
     is_root: bool = False,
     **attributes: AttributeValue,
 ) -> Iterator[Span]:
-    """A span named `name` around the block; an exception marks it failed and goes on.
+    """A span named `name` around the block; an error marks it failed, without its secrets, and goes on.
 
     It is a part of the span around the caller, or of `parent` (what `trace_parent` returned), or with `is_root` the
     begin of a trace of its own, linked to the span around the caller. `links` name further spans it works for.
@@ -121,8 +122,13 @@ def span(
     if is_root and around.is_valid:
         linked[around.span_id] = Link(around)
     tracer = trace.get_tracer("perplex_mono", __version__)
-    with tracer.start_as_current_span(name, context, kind, attributes, [*linked.values()][-MAX_LINKS:]) as current:
-        yield current
+    started = tracer.start_span(name, context, kind, attributes, [*linked.values()][-MAX_LINKS:])
+    with trace.use_span(started, end_on_exit=True, record_exception=False, set_status_on_exception=False) as current:
+        try:
+            yield current
+        except Exception as error:
+            current.set_status(StatusCode.ERROR, redacted_text(f"{type(error).__name__}: {error}"))
+            raise
 
 
 def current_span() -> SpanContext:
