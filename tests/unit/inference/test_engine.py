@@ -14,13 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from perplex_mono.errors import ConfigurationError, InvalidInput, Overloaded, Unavailable
 from perplex_mono.inference.embedder import EmbeddingMode, Vectors
 from perplex_mono.inference.encoder import EncoderInput, Pause
 from perplex_mono.inference.engine import TorchEmbedder
+from perplex_mono.inference.fake_ocr import FakeOcrEngine
+from perplex_mono.inference.metrics import EngineMetrics, InferenceMetrics
 from perplex_mono.inference.model_files import describe_model, find_model
 from perplex_mono.inference.priority import QueryPriority
+from tests.figures import figure
 
 FILES = describe_model(find_model("bundled"))
 CALLER: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="nobody")
@@ -178,6 +182,26 @@ async def test_out_of_memory_halves_batches_until_they_fit_and_grows_back() -> N
     assert max(sum(batch) for batch in model.document_batches()) > 1000
 
 
+async def test_batches_and_loads_are_counted() -> None:
+    model = Arithmetic()
+    model.tokens_that_fit = 120
+    registry = CollectorRegistry()
+    async with engine(model, max_batch_tokens=2000, metrics=InferenceMetrics(registry)) as embedder:
+        await embedder.embed_documents([words(20, f"w{index}") for index in range(60)])
+        await embedder.embed_query("a question")
+        EngineMetrics(lambda: [embedder.status()], FakeOcrEngine().status, registry)
+        assert figure(registry, "embedding_batch_texts_sum", lane="document") == 60
+        assert figure(registry, "embedding_batch_texts_sum", lane="query") == 1
+        divided = figure(registry, "embedding_out_of_memory_total")
+        assert divided > 2
+        computed = figure(registry, "embedding_batch_seconds_count", lane="document")
+        assert computed + divided == len(model.document_batches())
+        assert figure(registry, "embedding_queries_total", source="computed") == 1
+        assert figure(registry, "embedding_model_bytes") == embedder.status().model_bytes
+        assert figure(registry, "model_load_seconds_count", component="embedding") == 1
+        assert figure(registry, "model_load_errors_total") == 0
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
 async def test_a_text_that_never_fits_fails_alone(error: Exception) -> None:
     model = Arithmetic()
@@ -239,7 +263,8 @@ async def test_a_model_that_cannot_load_says_why_and_is_tried_again() -> None:
             raise failures.pop()
         return model.load()
 
-    embedder = TorchEmbedder(FILES, load, retry_seconds=0.05)
+    registry = CollectorRegistry()
+    embedder = TorchEmbedder(FILES, load, retry_seconds=0.05, metrics=InferenceMetrics(registry))
     await embedder.start()
     await until(lambda: embedder.status().state == "failed")
     assert "no cuda" in embedder.status().reason
@@ -257,6 +282,8 @@ async def test_a_model_that_cannot_load_says_why_and_is_tried_again() -> None:
 
     assert (await asyncio.wait_for(answered(), 10))[0] == 1
     assert embedder.status().reason == ""
+    assert figure(registry, "model_load_errors_total", component="embedding") == 2
+    assert figure(registry, "model_load_seconds_count", component="embedding") == 1
     await embedder.close()
 
 
