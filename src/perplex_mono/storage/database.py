@@ -161,11 +161,10 @@ def _engine(path: Path, *, read_only: bool) -> AsyncEngine:
     def on_begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    def on_error(context: ExceptionContext) -> None:
-        if is_disk_full(context.original_exception):
-            raise StorageFull(MESSAGE) from context.original_exception
+    def on_error(context: ExceptionContext) -> StorageFull | None:
+        return StorageFull(MESSAGE) if is_disk_full(context.original_exception) else None
 
-    event.listen(engine.sync_engine, "handle_error", on_error)
+    event.listen(engine.sync_engine, "handle_error", on_error, retval=True)
     event.listen(engine.sync_engine, "connect", on_connect)
     event.listen(engine.sync_engine, "invalidate", on_invalidate)
     if not read_only:
