@@ -1,10 +1,6 @@
 """Scans of folders in figures."""
 
-from typing import Final
-
 from prometheus_client import CollectorRegistry, Counter
-
-FINDINGS: Final = ("seen", "new", "changed", "renamed", "removed", "skipped")
 
 
 class SourceMetrics:

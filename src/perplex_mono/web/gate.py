@@ -16,11 +16,12 @@ from loguru import logger
 from opentelemetry.trace import SpanKind
 
 from perplex_mono.errors import Incomplete, InvalidInput, PerplexError, TooLarge
+from perplex_mono.telemetry.labels import within
 from perplex_mono.telemetry.logs import request_id_var
 from perplex_mono.telemetry.traces import span
 from perplex_mono.web.json_depth import is_too_deep
 from perplex_mono.web.local_guard import LocalGuard
-from perplex_mono.web.metrics import UNMATCHED, HttpMetrics
+from perplex_mono.web.metrics import METHODS, UNMATCHED, HttpMetrics
 from perplex_mono.web.problems import MEDIA_TYPE, Problem, encode, problem, problem_of
 from perplex_mono.web.rate_limit import RateLimiter
 from perplex_mono.web.sockets import CLOSE_ORIGIN
@@ -102,17 +103,19 @@ class Gate:
         """The request in a trace, the metrics and the log, whose line carries the trace's id."""
         started = time.perf_counter()
         method, path = scope["method"], scope["path"]
-        with span(f"{method} request", kind=SpanKind.SERVER, **{"http.request.method": method, "url.path": path}) as at:
+        attributes = {"http.request.method": method, "url.path": path}
+        with span("request", kind=SpanKind.SERVER, **attributes) as current:
             try:
                 yield
             finally:
-                seconds = time.perf_counter() - started
-                route = scope.get("path_template")
-                self._metrics.record(method, route, exchange.status, seconds)
-                at.update_name(f"{method} {route or UNMATCHED}")
-                at.set_attribute("http.response.status_code", exchange.status)
-                milliseconds = round(seconds * 1000, 1)
-                logger.info("http.request", method=method, path=path, status=exchange.status, milliseconds=milliseconds)
+                seconds, status = time.perf_counter() - started, exchange.status
+                route = scope.get("path_template") or UNMATCHED
+                self._metrics.record(method, route, status, seconds)
+                current.update_name(f"{within(method, METHODS)} {route}")
+                current.set_attributes({"http.route": route, "http.response.status_code": status})
+                logger.info(
+                    "http.request", method=method, path=path, status=status, milliseconds=round(seconds * 1000, 1)
+                )
 
     async def _checked(
         self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, exchange: "_Exchange"

@@ -38,9 +38,9 @@ class HttpMetrics:
             registry=registry,
         )
 
-    def record(self, method: str, route: str | None, status: int, seconds: float) -> None:
-        """Count an answer of the route with this template; None where no route matched."""
-        method, endpoint = within(method, METHODS), route or UNMATCHED
+    def record(self, method: str, endpoint: str, status: int, seconds: float) -> None:
+        """Count an answer of the route with this template, or of `UNMATCHED`."""
+        method = within(method, METHODS)
         code = str(status) if 100 <= status <= 599 else OTHER
         self._requests.labels(method, endpoint, code).inc()
         self._seconds.labels(method, endpoint).observe(seconds)
