@@ -264,6 +264,8 @@ def _require_consistent(settings: Settings) -> None:
         )
     if settings.server.base_path and not settings.server.base_path.startswith("/"):
         raise ConfigurationError("server.base_path must start with '/', for example '/documents'.")
+    if settings.telemetry.metrics_port == settings.server.port:
+        raise ConfigurationError("telemetry.metrics_port must be another port than server.port.")
     if settings.telemetry.exporter == "otlp" and not settings.telemetry.otlp_endpoint:
         raise ConfigurationError(
             "telemetry.exporter = 'otlp' needs telemetry.otlp_endpoint, for example 'http://localhost:4318/v1/traces'."

@@ -1,6 +1,8 @@
 """docs/metrics.md and `/metrics` name the same metrics, and no caller can make a series."""
 
 import re
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -75,6 +77,13 @@ async def test_the_answer_is_what_prometheus_reads(app: App) -> None:
     answer = await app.client.get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert "_created" not in answer.text
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed; it is in Debian's prometheus")
+async def test_promtool_finds_nothing_to_object_to(app: App) -> None:
+    text = (await app.client.get("/metrics")).content
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=30)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("path", ["/made/up/{number}", "/api/v1/documents/{number}", "/%0a%22{number}"])

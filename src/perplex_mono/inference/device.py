@@ -38,7 +38,7 @@ class Device:
             torch.mps.empty_cache()
 
 
-def memory_of(device: str) -> tuple[int, int]:
+def memory_of(device: str) -> tuple[float, float]:
     """Return the free and the total bytes of a device's memory; of the machine's where it has none of its own."""
     if device.startswith("cuda"):
         import torch

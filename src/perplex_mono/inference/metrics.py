@@ -1,10 +1,12 @@
 """The models in figures: batches and loads as they happen, and what the engines tell of themselves."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from loguru import logger
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -105,7 +107,11 @@ def _embedding(statuses: Sequence[EmbedderStatus]) -> Iterator[Metric]:
 
 
 def _device(name: str) -> Iterator[Metric]:
-    free, total = memory_of(name)
+    try:
+        free, total = memory_of(name)
+    except Exception as error:  # drivers raise kinds of their own; the other figures matter more then than ever
+        logger.warning("device.memory_unknown", device=name, reason=str(error))
+        free = total = math.nan
     label = [within(name.partition(":")[0], _DEVICES)]
     for metric, text, value in (
         ("device_memory_total_bytes", "Memory of the device the model runs on", total),

@@ -34,7 +34,7 @@ class Figures(Protocol):
 
 @dataclass
 class _Section:
-    """Figures counted together, anew when they are older than `keep_seconds`."""
+    """Figures counted together, anew when they were tried longer ago than `keep_seconds`."""
 
     name: str
     figures: Figures
@@ -78,7 +78,7 @@ class Metrics:
         timeout_seconds: float = FIGURES_TIMEOUT_SECONDS,
         keep_seconds: float = 0.0,
     ) -> None:
-        """Whom to ask about this section, how long to wait, and for how long what was counted will do."""
+        """Whom to ask about this section, how long to wait, and for how long not to ask again."""
         self._sections[section] = _Section(section, figures, timeout_seconds, keep_seconds)
 
     def count_spans(self, outcome: str, count: int) -> None:
@@ -112,10 +112,8 @@ class Metrics:
         except Exception as error:
             logger.warning("metrics.not_counted", section=section.name, reason=str(error) or type(error).__name__)
             self._not_counted.labels(section.name).inc()
-            section.counted_at = float("-inf")
             section.figures.forget()
-        else:
-            section.counted_at = time.monotonic()
+        section.counted_at = time.monotonic()  # what failed may be slow, so it is not tried more often either
 
     async def watch_loop(self) -> None:
         """Measure how late the event loop wakes us, until cancelled."""

@@ -104,6 +104,19 @@ async def test_each_document_of_a_scan_has_a_trace_of_its_own(app: App, spans: S
     assert all(len(span.links) == 1 for span in documents)
 
 
+async def test_every_attempt_goes_on_in_the_trace_of_its_upload(app: App, spans: Spans) -> None:
+    app.embedder.turnstile.close()
+    accepted = await app.upload(("auk.txt", b"The auk is gone for ever."))
+    await app.embedder.turnstile.reached.wait()
+    for action in ("pause", "resume"):
+        await app.client.post(f"/api/v1/operations/{accepted['operation_id']}/{action}")
+    app.embedder.turnstile.open()
+    await app.settle(accepted["operation_id"])
+    trace = spans.of_trace(trace_of(spans.named(UPLOAD)[-1]))
+    attempts = [(each.attributes or {})["epoch"] for each in trace if each.name == "operation.ingest"]
+    assert attempts == [1, 2]
+
+
 async def test_a_problem_its_log_line_and_its_trace_have_one_id(
     app: App, spans: Spans, lines: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

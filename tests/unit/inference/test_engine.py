@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from opentelemetry.trace import SpanContext
 from prometheus_client import CollectorRegistry
 
 from perplex_mono.errors import ConfigurationError, InvalidInput, Overloaded, Unavailable
@@ -24,7 +25,9 @@ from perplex_mono.inference.fake_ocr import FakeOcrEngine
 from perplex_mono.inference.metrics import EngineMetrics, InferenceMetrics
 from perplex_mono.inference.model_files import describe_model, find_model
 from perplex_mono.inference.priority import QueryPriority
+from perplex_mono.telemetry.traces import current_span, span
 from tests.figures import figure
+from tests.spans import recorded_spans
 
 FILES = describe_model(find_model("bundled"))
 CALLER: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="nobody")
@@ -357,6 +360,28 @@ async def test_the_callers_context_reaches_the_model_thread() -> None:
         await embedder.embed_query("b")
 
     assert model.callers == ["request 7", "request 7"]
+
+
+async def test_a_batch_is_a_span_of_its_first_caller_and_links_to_the_others(tracer: None) -> None:
+    model = Arithmetic()
+    callers: dict[str, SpanContext] = {}
+
+    async def embed(embedder: TorchEmbedder, name: str, texts: int) -> None:
+        with span(f"test.{name}"):
+            callers[name] = current_span()
+            await (await queued(embedder, embedder.embed_documents([name]), texts))
+
+    async with engine(model) as embedder:
+        model.gate.clear()
+        held = await queued(embedder, embedder.embed_documents(["hold"]), 1)
+        await until(lambda: not embedder._documents._inbox)
+        waiting = [asyncio.create_task(embed(embedder, name, 2)) for name in ("first", "second")]
+        await until(lambda: embedder.status().queued_texts == 3)
+        model.gate.set()
+        await asyncio.gather(held, *waiting)
+    known = [(each.parent, [link.context for link in each.links]) for each in recorded_spans().named("embedding.batch")]
+    first, second = callers["first"], callers["second"]
+    assert any(parent in (first, second) and links in ([first], [second]) for parent, links in known)
 
 
 async def test_an_idle_model_is_unloaded_and_comes_back_on_demand() -> None:

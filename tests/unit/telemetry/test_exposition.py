@@ -70,12 +70,21 @@ async def test_what_is_dear_is_counted_now_and_then(metrics: Metrics) -> None:
 
 async def test_what_does_not_answer_is_not_waited_for(metrics: Metrics) -> None:
     figures = Counting(metrics)
-    metrics.count_with("test", figures, timeout_seconds=0.01, keep_seconds=3600)
+    metrics.count_with("test", figures, timeout_seconds=0.01)
     figures.answers.clear()
     assert str(await shown(metrics, "counted_times")) == "nan"
     assert await shown(metrics, "metrics_refresh_failures_total", section="test") == 2
     figures.answers.set()
     assert await shown(metrics, "counted_times") == 3
+
+
+async def test_what_is_dear_and_does_not_answer_is_not_asked_all_the_time(metrics: Metrics) -> None:
+    figures = Counting(metrics)
+    metrics.count_with("test", figures, timeout_seconds=0.01, keep_seconds=3600)
+    figures.answers.clear()
+    for _ in range(3):
+        assert str(await shown(metrics, "counted_times")) == "nan"
+    assert figures.times == 1
 
 
 async def test_the_text_is_rendered_beside_the_event_loop(metrics: Metrics) -> None:
