@@ -155,7 +155,8 @@ class Lane:
                 total += len(taken[-1].texts)
         if self._model_wanted():
             self._preload()
-        texts = [text for request in taken if not request.abandoned for text in self._tokens(request)]
+        wanted = (request for request in taken if not request.abandoned)
+        texts = [text for request in wanted for text in request.context.copy().run(self._tokens, request)]
         if texts:
             self._fill(texts)
 
@@ -186,14 +187,14 @@ class Lane:
         if not batch:
             return
         try:
-            self._compute(encoder, batch, tokens)
+            # Another worker may be in the same caller's context, which only one can enter.
+            batch[0].request.context.copy().run(self._compute, encoder, batch, tokens)
         except Exception as error:  # a model or a driver can raise anything; nobody may be left waiting
             self._fail(batch, self._slot.discard(error))
 
     def _compute(self, encoder: TextEncoder, batch: list[_Text], tokens: int) -> None:
         try:
-            # Another worker may be in the same caller's context, which only one can enter.
-            vectors = batch[0].request.context.copy().run(self._encode, encoder, batch, tokens)
+            vectors = self._encode(encoder, batch, tokens)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

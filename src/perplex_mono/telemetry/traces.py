@@ -60,7 +60,10 @@ class Tracing:
 
     def close(self) -> None:
         """Export what waits, for `STOP_SECONDS` at most: a collector that is away must not hold up the end."""
-        enough = threading.Timer(STOP_SECONDS, self._exporter.give_up if self._exporter is not None else lambda: None)
+        if self._exporter is None:
+            self._provider.shutdown()
+            return
+        enough = threading.Timer(STOP_SECONDS, self._exporter.give_up)
         enough.daemon = True
         enough.start()
         self._provider.shutdown()

@@ -6,6 +6,7 @@ the weights live is filled with `Arithmetic`: a text of n words becomes a vector
 
 import asyncio
 import contextvars
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loguru import logger
 from opentelemetry.trace import SpanContext
 from prometheus_client import CollectorRegistry
 
@@ -25,6 +27,7 @@ from perplex_mono.inference.fake_ocr import FakeOcrEngine
 from perplex_mono.inference.metrics import EngineMetrics, InferenceMetrics
 from perplex_mono.inference.model_files import describe_model, find_model
 from perplex_mono.inference.priority import QueryPriority
+from perplex_mono.telemetry.log_lines import json_line, operation_id_var
 from perplex_mono.telemetry.traces import current_span, span
 from tests.figures import figure
 from tests.spans import recorded_spans
@@ -360,6 +363,22 @@ async def test_the_callers_context_reaches_the_model_thread() -> None:
         await embedder.embed_query("b")
 
     assert model.callers == ["request 7", "request 7"]
+
+
+async def test_what_model_threads_say_names_the_operation_they_work_for() -> None:
+    model = Arithmetic()
+    model.tokens_that_fit = 30
+    lines: list[dict[str, Any]] = []
+    handler = logger.add(lambda message: lines.append(json.loads(json_line(message.record))), level="WARNING")
+    token = operation_id_var.set("operation 7")
+    async with engine(model) as embedder:
+        await embedder.embed_documents([words(20, "a"), words(20, "b")])
+        with pytest.raises(InvalidInput):
+            await embedder.embed_documents(["\ud800"])
+    operation_id_var.reset(token)
+    logger.remove(handler)
+    said = {line["event"]: line["operation_id"] for line in lines}
+    assert said == dict.fromkeys(("embedding.out_of_memory", "embedding.text_refused"), "operation 7")
 
 
 async def test_a_batch_is_a_span_of_its_first_caller_and_links_to_the_others(tracer: None) -> None:
