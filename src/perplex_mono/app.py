@@ -111,7 +111,7 @@ def create_app(container: Container) -> Gate:
             max_json_bytes=limits.max_json_bytes,
             max_json_depth=limits.max_json_depth,
         ),
-        metrics=container.metrics,
+        metrics=container.http_metrics,
     )
 
 

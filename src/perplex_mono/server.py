@@ -8,7 +8,7 @@ import asyncio
 import signal
 import socket
 import sys
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -19,9 +19,11 @@ from perplex_mono.app import create_app, request_guard
 from perplex_mono.container import Container, open_container
 from perplex_mono.errors import ConfigurationError
 from perplex_mono.inference.memory import limit_arenas
-from perplex_mono.settings import Settings
+from perplex_mono.settings import Settings, TelemetrySettings
 from perplex_mono.telemetry.logs import configure_logging
-from perplex_mono.telemetry.traces import configure_tracing
+from perplex_mono.telemetry.metrics import Metrics
+from perplex_mono.telemetry.metrics_listener import serve_metrics
+from perplex_mono.telemetry.traces import Tracing
 from perplex_mono.web.guard import CLOSED_REASON
 
 # For which a thread may keep the interpreter while others wait. Python's own 5 ms is half of what a question takes to
@@ -39,14 +41,14 @@ def run(settings: Settings) -> None:
     limit_arenas()
     sys.setswitchinterval(SWITCH_SECONDS)
     configure_logging(settings.logging)
-    provider = configure_tracing(settings.telemetry)
+    tracing = Tracing(settings.telemetry)
     try:
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings, tracing))
     finally:
-        provider.shutdown()
+        tracing.close()
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, tracing: Tracing) -> None:
     """Open everything, answer until told to stop, close everything within the time allowed."""
     _require_free_port(settings.server.host, settings.server.port)
     stop = asyncio.Event()
@@ -54,8 +56,17 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_container(settings, is_warm=False) as container:
-        await _answer_until(stop, settings, container)
+        tracing.count_with(container.metrics.count_spans)
+        async with _metrics_port(settings.telemetry, container.metrics):
+            await _answer_until(stop, settings, container)
     logger.info("server.stopped")
+
+
+def _metrics_port(settings: TelemetrySettings, metrics: Metrics) -> AbstractAsyncContextManager[int | None]:
+    """The port of `/metrics` alone, where one is set."""
+    if settings.metrics_port:
+        return serve_metrics(metrics, settings.metrics_host, settings.metrics_port)
+    return nullcontext()
 
 
 async def _answer_until(stop: asyncio.Event, settings: Settings, container: Container) -> None:

@@ -30,6 +30,8 @@ MEGABYTE = 1024 * 1024
 ChunkStrategy = Literal["structure", "fixed", "recursive", "sentence", "semantic", "hierarchical"]
 """The ways to cut text, by the names that settings, collections and previews use."""
 
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of config.toml."""
@@ -156,12 +158,16 @@ class TelemetrySettings(_Section, frozen=True):
     exporter: Literal["none", "console", "otlp"] = "none"
     otlp_endpoint: str = ""
     service_name: str = "perplex-mono"
+    metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    metrics_host: str = "127.0.0.1"
 
 
 class LoggingSettings(_Section, frozen=True):
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    level: LogLevel = "INFO"
     format: Literal["json", "text"] = "json"
     file: str = ""
+    rotation_bytes: Annotated[int, Meta(ge=64 * 1024)] = 50 * MEGABYTE
+    retention_files: Positive = 5
 
 
 class Settings(_Section, frozen=True):
@@ -279,6 +285,8 @@ def _require_consistent(settings: Settings) -> None:
     _require_usable(server.allowed_hosts, server.allowed_origins, server.trusted_proxies)
     if settings.server.base_path and not settings.server.base_path.startswith("/"):
         raise ConfigurationError("server.base_path must start with '/', for example '/documents'.")
+    if settings.telemetry.metrics_port == settings.server.port:
+        raise ConfigurationError("telemetry.metrics_port must be another port than server.port.")
     if settings.telemetry.exporter == "otlp" and not settings.telemetry.otlp_endpoint:
         raise ConfigurationError(
             "telemetry.exporter = 'otlp' needs telemetry.otlp_endpoint, for example 'http://localhost:4318/v1/traces'."

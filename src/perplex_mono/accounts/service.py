@@ -57,8 +57,8 @@ class AccountService:
     def told_setup_token(self) -> dict[str, str]:
         """What the log shows of the set-up token: itself when nobody else knows it, else where it is."""
         if self._setup_token.is_from_file:
-            return {"setup": "with the token in auth.setup_token_file"}
-        return {"setup": self._setup_token.value}
+            return {"setup_code": "with the token in auth.setup_token_file"}
+        return {"setup_code": self._setup_token.value}
 
     def on_created(self, make: OnCreated) -> None:
         """Call `make(session, user_id)` in the transaction that makes a user."""

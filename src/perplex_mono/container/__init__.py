@@ -18,6 +18,7 @@ from perplex_mono.container.background import Background
 from perplex_mono.container.inference import Inference, open_inference
 from perplex_mono.container.ingestion import Ingestion, open_ingestion
 from perplex_mono.container.library import Library, open_library
+from perplex_mono.container.metrics import Instruments
 from perplex_mono.container.sources import folder_watcher, scan_handler
 from perplex_mono.container.storage import Storage, open_storage
 from perplex_mono.inference.embedder import Embedder
@@ -38,6 +39,7 @@ from perplex_mono.library.uploads import UploadReceiver
 from perplex_mono.operations.dispatcher import Dispatcher, OperationHandler
 from perplex_mono.operations.feeds import FeedService
 from perplex_mono.operations.service import OperationService
+from perplex_mono.search.metrics import SearchMetrics
 from perplex_mono.search.service import SearchOptions, SearchService
 from perplex_mono.settings import Settings
 from perplex_mono.sources.folders import AllowedFolders
@@ -47,10 +49,15 @@ from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.readiness import database_status, vectors_status
 from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import VectorStore
+from perplex_mono.telemetry.logs import count_records
 from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.resources import ResourceProbes
-from perplex_mono.web.health import HealthService, Probe
+from perplex_mono.web.health import PROBE_TIMEOUT_SECONDS, HealthService, Probe
+from perplex_mono.web.metrics import ComponentMetrics, HttpMetrics
 from perplex_mono.web.sockets import SocketHub
+
+# Asking the components writes a row, so those who look often are told the same for a while.
+COMPONENTS_KEEP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ class Container:
     hub: SocketHub
     health_service: HealthService
     metrics: Metrics
+    http_metrics: HttpMetrics
     blobs: BlobStore
     embedder: Embedder
     vectors: Starting[VectorStore]
@@ -111,40 +119,46 @@ async def open_container(
     `embedder` and `ocr` take the place of the engines that the settings name, `open_model` of the way to other models;
     they are closed with the rest.
     """
+    instruments = Instruments()
     async with AsyncExitStack() as stack:
-        storage = await open_storage(settings, stack)
-        inference = await open_inference(settings, stack, embedder=embedder, ocr=ocr, open_model=open_model)
-        container = await _build(settings, stack, storage, inference)
+        stack.callback(count_records(instruments.exposition.count_record))
+        storage = await open_storage(settings, stack, instruments)
+        inference = await open_inference(
+            settings, stack, instruments, embedder=embedder, ocr=ocr, open_model=open_model
+        )
+        container = await _build(settings, stack, instruments, storage, inference)
         if is_warm:
             await container.warm_up()
         yield container
 
 
-async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, inference: Inference) -> Container:
-    limits, database, metrics = settings.limits, storage.database, Metrics()
+async def _build(
+    settings: Settings, stack: AsyncExitStack, instruments: Instruments, storage: Storage, inference: Inference
+) -> Container:
+    limits, database = settings.limits, storage.database
     accounts = await open_accounts(settings, stack, storage)
-    library = await open_library(settings, storage, inference, metrics)
+    library = await open_library(settings, storage, inference, instruments)
     ledger, documents = library.ledger, library.documents
     accounts.service.on_created(library.collections.add_default)
-    ingestion = await open_ingestion(settings, stack, storage, inference, library, metrics)
-    searcher = _searcher(settings, storage, inference, ingestion)
+    ingestion = await open_ingestion(settings, stack, storage, inference, library, instruments.ingestion)
+    searcher = _searcher(settings, storage, inference, ingestion, instruments.search)
     background = Background(settings, stack)
     folders = AllowedFolders(settings.sources.roots, settings.data_directory)
     handlers: dict[str, OperationHandler] = {
         "ingest": ingestion.handler,
         "reindex": ingestion.reindexer,
-        "scan": scan_handler(settings, storage, ledger, folders, metrics),
+        "scan": scan_handler(settings, storage, ledger, folders, instruments.sources),
         "delete": DeleteHandler(database, ledger, storage.blobs, storage.vectors),
     }
-    dispatcher = background.dispatcher(ledger, handlers)
+    dispatcher = background.dispatcher(ledger, handlers, instruments.operations)
     operations = OperationService(database, ledger, dispatcher.interrupt)
     sources = SourceService(database, ledger, operations, folders)
     ledger.on_stopped(sources.warn_of_failure)
     housekeeper = _housekeeper(settings, storage, accounts, library, dispatcher)
     background.supervise("index", ingestion.committer.run)
-    background.supervise("event_loop", metrics.watch_loop)
+    background.supervise("event_loop", instruments.exposition.watch_loop)
     background.supervise("housekeeping", housekeeper.run)
-    await background.run_operations(dispatcher, ledger, storage.directory, metrics)
+    await background.run_operations(dispatcher, ledger, storage.directory)
     default_model = inference.models.default
     return Container(
         settings=settings,
@@ -163,27 +177,32 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
         reading=ReadingService(database, documents, storage.blobs, ingestion.pages, ingestion.readers),
         previewer=ChunkPreviewer(documents, ingestion.pages, ingestion.cutter, library.recipes, default_model),
         searcher=searcher,
-        answers=AnswerService(database, searcher, ingestion.pages, ExtractiveWriter(inference.embedder)),
+        answers=AnswerService(
+            database, searcher, ingestion.pages, ExtractiveWriter(inference.embedder), instruments.answers
+        ),
         summaries=SummaryService(database, documents, ingestion.pages),
         sources=sources,
         watcher=folder_watcher(settings, sources, background),
         operations=operations,
         housekeeper=housekeeper,
         feeds=FeedService(database, library.bus),
-        hub=_hub(settings, metrics, accounts.authenticator),
-        health_service=_health(settings, metrics, storage, inference, ingestion, background),
-        metrics=metrics,
+        hub=_hub(settings, instruments, accounts.authenticator),
+        health_service=_health(settings, instruments, storage, inference, ingestion, background),
+        metrics=instruments.exposition,
+        http_metrics=instruments.http,
         blobs=storage.blobs,
         embedder=inference.embedder,
         vectors=storage.vectors,
     )
 
 
-def _hub(settings: Settings, metrics: Metrics, authenticator: Authenticator) -> SocketHub:
-    limits = settings.limits
-    hub = SocketHub(per_user=limits.sockets_per_user, total=limits.sockets_total, is_valid=authenticator.is_valid)
-    metrics.sockets.set_function(lambda: hub.open_count)
-    return hub
+def _hub(settings: Settings, instruments: Instruments, authenticator: Authenticator) -> SocketHub:
+    return SocketHub(
+        per_user=settings.limits.sockets_per_user,
+        total=settings.limits.sockets_total,
+        is_valid=authenticator.is_valid,
+        metrics=instruments.sockets,
+    )
 
 
 def _housekeeper(
@@ -201,7 +220,9 @@ def _housekeeper(
     )
 
 
-def _searcher(settings: Settings, storage: Storage, inference: Inference, ingestion: Ingestion) -> SearchService:
+def _searcher(
+    settings: Settings, storage: Storage, inference: Inference, ingestion: Ingestion, metrics: SearchMetrics
+) -> SearchService:
     search, limits = settings.search, settings.limits
     options = SearchOptions(
         rrf_k=search.rrf_k,
@@ -214,12 +235,14 @@ def _searcher(settings: Settings, storage: Storage, inference: Inference, ingest
         cache_size=search.cache_size,
     )
     passages = StoredPassages(ingestion.pages)
-    return SearchService(storage.database, storage.vectors, inference.models, passages, options, inference.priority)
+    return SearchService(
+        storage.database, storage.vectors, inference.models, passages, options, inference.priority, metrics
+    )
 
 
 def _health(
     settings: Settings,
-    metrics: Metrics,
+    instruments: Instruments,
     storage: Storage,
     inference: Inference,
     ingestion: Ingestion,
@@ -243,4 +266,10 @@ def _health(
         "processor": resources.processor,
         "disk": resources.disk,
     }
-    return HealthService(metrics, vital=vital, others=others)
+    service = HealthService(instruments.process, vital=vital, others=others)
+    exposition = instruments.exposition
+    components = ComponentMetrics(service, exposition.registry)
+    exposition.count_with(
+        "components", components, timeout_seconds=PROBE_TIMEOUT_SECONDS + 1, keep_seconds=COMPONENTS_KEEP_SECONDS
+    )
+    return service

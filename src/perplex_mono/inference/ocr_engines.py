@@ -6,6 +6,7 @@ from functools import partial
 from typing import Literal
 
 from perplex_mono.errors import Unavailable
+from perplex_mono.inference.metrics import InferenceMetrics
 from perplex_mono.inference.ocr import OcrEngine, OcrPage, OcrStatus, PageRaster
 from perplex_mono.inference.ocr_models import RAPIDOCR, RAPIDOCR_ONNXRUNTIME, ModelFiles
 from perplex_mono.inference.ocr_pool import PooledOcrEngine, Reader, ReaderSource
@@ -20,6 +21,7 @@ def open_ocr(
     batch_width: int = 1,
     max_queued_pages: int = 16,
     lower_priority: bool = True,
+    metrics: InferenceMetrics | None = None,
 ) -> OcrEngine:
     """Give the engine of that name, not yet loaded; the other one stands in when it cannot start.
 
@@ -36,7 +38,9 @@ def open_ocr(
     sources = tuple(
         ReaderSource(files.engine, files.version(), partial(_load, files, threads, batch_width)) for files in order
     )
-    return PooledOcrEngine(sources, threads=threads, max_queued_pages=max_queued_pages, lower_priority=lower_priority)
+    return PooledOcrEngine(
+        sources, threads=threads, max_queued_pages=max_queued_pages, lower_priority=lower_priority, metrics=metrics
+    )
 
 
 def usable_cores() -> int:

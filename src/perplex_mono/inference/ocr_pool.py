@@ -18,6 +18,7 @@ from typing import Protocol
 from loguru import logger
 
 from perplex_mono.errors import DocumentFailure, InvalidInput, Overloaded, Unavailable
+from perplex_mono.inference.metrics import InferenceMetrics
 from perplex_mono.inference.ocr import EngineState, OcrPage, OcrStatus, PageRaster
 
 _NICENESS = 10
@@ -58,6 +59,7 @@ class PooledOcrEngine:
         max_queued_pages: int,
         lower_priority: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        metrics: InferenceMetrics | None = None,
     ) -> None:
         """`sources` come in order of preference; beyond `max_queued_pages` waiting pages, callers are refused.
 
@@ -67,6 +69,7 @@ class PooledOcrEngine:
         self._threads = threads
         self._max_queued_pages = max_queued_pages
         self._clock = clock
+        self._metrics = metrics or InferenceMetrics()
         self._workers = ThreadPoolExecutor(threads, "ocr", initializer=_lower_priority if lower_priority else None)
         self._places = asyncio.Semaphore(threads)
         self._load: asyncio.Task[Reader] | None = None
@@ -131,6 +134,7 @@ class PooledOcrEngine:
             return
         page, seconds = done.result()
         self._seconds += seconds
+        self._metrics.ocr_seconds.observe(seconds)
         if isinstance(page, Exception):
             self._errors += 1
             logger.warning("ocr.page_failed", engine=self.name, reason=_sentence(page))
@@ -161,7 +165,8 @@ class PooledOcrEngine:
             for source in self._sources:
                 self._init_total += 1
                 try:
-                    reader = await asyncio.get_running_loop().run_in_executor(self._workers, source.load)
+                    with self._metrics.loading("ocr"):
+                        reader = await asyncio.get_running_loop().run_in_executor(self._workers, source.load)
                 except Exception as error:  # a broken package may raise anything; it must not stop the rest
                     self._init_errors += 1
                     failures.append(f"{source.name} did not start: {_sentence(error)}")

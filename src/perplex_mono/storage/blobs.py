@@ -146,10 +146,15 @@ class BlobStore:
         aside.mkdir(exist_ok=True, mode=0o700)
         return self.path(sha256).rename(aside / sha256)
 
+    def reserve(self) -> int:
+        """The bytes kept free: the larger of so many and such a share of the disk, never more than half of it."""
+        total = shutil.disk_usage(self._directory).total
+        return min(max(self._reserve_bytes, int(total * self._reserve_fraction)), total // 2)
+
     def require_space(self) -> None:
-        """Raise `StorageFull` below the reserve: the larger of so many bytes and such a share of the disk."""
+        """Raise `StorageFull` when less than the reserve is free."""
         usage = shutil.disk_usage(self._directory)
-        reserve = min(max(self._reserve_bytes, int(usage.total * self._reserve_fraction)), usage.total // 2)
+        reserve = self.reserve()
         if usage.free < reserve:
             raise StorageFull(
                 f"The disk has {usage.free} bytes free, less than the reserve of {reserve}"

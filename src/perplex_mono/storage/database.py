@@ -24,6 +24,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 import perplex_mono
 from perplex_mono.errors import ConfigurationError, StorageFull
 from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
+from perplex_mono.storage.metrics import DatabaseMetrics
 from perplex_mono.storage.sqlite_driver import connect
 
 READER_CONNECTIONS = 4
@@ -49,6 +50,12 @@ class Database:
         self._readers = _engine(path, read_only=True)
         self.changes = 0
         """Grows with every commit: what was read at one value still holds while it stays the same."""
+
+    def measure_with(self, metrics: DatabaseMetrics) -> None:
+        """Count every statement from now on, and tell the size of the file."""
+        metrics.watch(self._writer.sync_engine)
+        metrics.watch(self._readers.sync_engine)
+        metrics.watch_size(self._path)
 
     @property
     def path(self) -> Path:
@@ -132,6 +139,7 @@ def _engine(path: Path, *, read_only: bool) -> AsyncEngine:
         f"sqlite+aiosqlite:///{path}",
         async_creator=partial(connect, path),
         max_overflow=0,
+        hide_parameters=True,  # errors are logged, and what people stored is not for logs
         pool_timeout=POOL_TIMEOUT_SECONDS,
         **options,
     )
@@ -153,11 +161,10 @@ def _engine(path: Path, *, read_only: bool) -> AsyncEngine:
     def on_begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    def on_error(context: ExceptionContext) -> None:
-        if is_disk_full(context.original_exception):
-            raise StorageFull(MESSAGE) from context.original_exception
+    def on_error(context: ExceptionContext) -> StorageFull | None:
+        return StorageFull(MESSAGE) if is_disk_full(context.original_exception) else None
 
-    event.listen(engine.sync_engine, "handle_error", on_error)
+    event.listen(engine.sync_engine, "handle_error", on_error, retval=True)
     event.listen(engine.sync_engine, "connect", on_connect)
     event.listen(engine.sync_engine, "invalidate", on_invalidate)
     if not read_only:

@@ -6,7 +6,8 @@ Plain ASGI around the application, so that also unknown paths and refused reques
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -14,8 +15,8 @@ from loguru import logger
 from opentelemetry.trace import SpanKind
 
 from perplex_mono.errors import Forbidden, PerplexError, Unauthenticated
+from perplex_mono.telemetry.labels import within
 from perplex_mono.telemetry.logs import request_id_var
-from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.traces import span
 from perplex_mono.web.callers import LOCAL_CALLER, SCOPE_KEY, Caller, Identity
 from perplex_mono.web.exchange import Exchange, Receive, RequestBody, Send, with_protocol
@@ -28,6 +29,7 @@ from perplex_mono.web.headers import (
     may_be_json,
     offered_protocol,
 )
+from perplex_mono.web.metrics import METHODS, UNMATCHED, HttpMetrics
 from perplex_mono.web.problems import problem, problem_of
 from perplex_mono.web.rate_limit import RateLimiter
 from perplex_mono.web.sockets import CLOSE_BUSY, CLOSE_FORBIDDEN, CLOSE_UNAUTHENTICATED
@@ -60,7 +62,7 @@ class Gate:
         identify: Identify,
         admit_listener: Callable[[Identity], None],
         limits: GateLimits,
-        metrics: Metrics,
+        metrics: HttpMetrics,
     ) -> None:
         self._app = app
         self._guard = guard
@@ -116,17 +118,32 @@ class Gate:
             await self._app({**scope, SCOPE_KEY: Identity(None)}, receive, exchange.send)
             return
         token = request_id_var.set(request_id)
-        started = time.perf_counter()
         try:
-            with span(f"{scope['method']} request", SpanKind.SERVER, **{"url.path": scope["path"]}) as current:
+            with self._metrics.in_progress.track_inprogress(), self._recorded(scope, exchange):
                 await self._checked(scope, headers, receive, exchange)
-                current.set_attribute("http.response.status_code", exchange.status)
         finally:
-            seconds = time.perf_counter() - started
-            self._record(scope, exchange.status, seconds)
             request_id_var.reset(token)
 
-    async def _checked(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, exchange: "Exchange") -> None:
+    @contextmanager
+    def _recorded(self, scope: Scope, exchange: Exchange) -> Iterator[None]:
+        """The request in a trace, the metrics and the log, whose line carries the trace's id."""
+        started = time.perf_counter()
+        method, path = scope["method"], scope["path"]
+        attributes = {"http.request.method": method, "url.path": path}
+        with span("request", kind=SpanKind.SERVER, **attributes) as current:
+            try:
+                yield
+            finally:
+                seconds, status = time.perf_counter() - started, exchange.status
+                route = scope.get("path_template") or UNMATCHED
+                self._metrics.record(method, route, status, seconds)
+                current.update_name(f"{within(method, METHODS)} {route}")
+                current.set_attributes({"http.route": route, "http.response.status_code": status})
+                logger.info(
+                    "http.request", method=method, path=path, status=status, milliseconds=round(seconds * 1000, 1)
+                )
+
+    async def _checked(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, exchange: Exchange) -> None:
         refusal = self._guard.refusal(scope["path"], headers)
         if refusal is not None:
             await exchange.refuse(problem(403, "forbidden", "Refused", refusal, scope["path"]))
@@ -167,18 +184,6 @@ class Gate:
         if identity.caller is not None:
             return self._of_users.wait_seconds(identity.caller.user_id)
         return self._of_strangers.wait_seconds(identity.address)
-
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        handler = scope.get("path_template") or "unmatched"
-        self._metrics.http_requests.labels(scope["method"], handler, str(status)).inc()
-        self._metrics.http_request_seconds.labels(scope["method"], handler).observe(seconds)
-        logger.info(
-            "http.request",
-            method=scope["method"],
-            path=scope["path"],
-            status=status,
-            milliseconds=round(seconds * 1000, 1),
-        )
 
 
 def _close_code(refusal: PerplexError) -> int:

@@ -11,7 +11,8 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 
 from perplex_mono import __version__
-from perplex_mono.telemetry.metrics import Metrics
+from perplex_mono.telemetry.metrics import CONTENT_TYPE, Metrics
+from perplex_mono.telemetry.process_metrics import ProcessMetrics
 from perplex_mono.telemetry.supervision import ComponentStatus
 from perplex_mono.web.callers import ADMIN, PUBLIC, READ
 
@@ -54,8 +55,8 @@ class ReadyView(msgspec.Struct, frozen=True):
 class HealthService:
     """Asks every component how it is. `vital` ones make the server unready, the others only degraded."""
 
-    def __init__(self, metrics: Metrics, vital: Mapping[str, Probe], others: Mapping[str, Probe]) -> None:
-        self._metrics = metrics
+    def __init__(self, process: ProcessMetrics, vital: Mapping[str, Probe], others: Mapping[str, Probe]) -> None:
+        self._process = process
         self._vital = frozenset(vital)
         self._probes: dict[str, Probe] = {**vital, **others}
         self._started = time.monotonic()
@@ -72,7 +73,7 @@ class HealthService:
             timestamp=datetime.now(UTC),
             uptime_seconds=round(time.monotonic() - self._started, 3),
             version=__version__,
-            memory=MemoryView(rss_bytes=self._metrics.resident_memory()),
+            memory=MemoryView(rss_bytes=self._process.resident_memory()),
         )
 
     async def ready(self) -> ReadyView:
@@ -137,12 +138,11 @@ async def vector_health(health_service: NamedDependency[HealthService]) -> Respo
     opt=ADMIN,
     tags=["health"],
     summary="Figures in Prometheus' text form",
-    media_type="text/plain",
+    media_type=CONTENT_TYPE,
 )
 async def metrics_text(metrics: NamedDependency[Metrics]) -> bytes:
     """The exposition text."""
-    await metrics.refresh()
-    return metrics.render()
+    return await metrics.exposition()
 
 
 def _component_response(view: ComponentView) -> Response[ComponentView]:

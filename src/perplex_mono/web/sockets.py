@@ -18,6 +18,7 @@ from loguru import logger
 
 from perplex_mono.errors import InvalidInput
 from perplex_mono.web.callers import Caller
+from perplex_mono.web.metrics import SocketMetrics
 
 Socket = WebSocket[Any, Any, Any]
 
@@ -60,6 +61,7 @@ class SocketHub:
         ping_seconds: float = PING_SECONDS,
         idle_seconds: float = IDLE_SECONDS,
         check_seconds: float = CHECK_SECONDS,
+        metrics: SocketMetrics | None = None,
     ) -> None:
         self._is_valid = is_valid
         self._check_seconds = check_seconds
@@ -68,6 +70,8 @@ class SocketHub:
         self._ping_seconds = ping_seconds
         self._idle_seconds = idle_seconds
         self._open: Counter[str] = Counter()
+        self._metrics = metrics or SocketMetrics()
+        self._metrics.open.set_function(lambda: self.open_count)
         self._stopping = asyncio.Event()
         self._all_closed = asyncio.Event()
         self._all_closed.set()
@@ -86,6 +90,7 @@ class SocketHub:
 
     async def refuse(self, socket: Socket, code: int, reason: str) -> None:
         """Accept, then close: a browser cannot read a refused upgrade."""
+        self._metrics.connections.labels("refused").inc()
         await socket.accept()
         await _close(socket, code, reason)
 
@@ -100,6 +105,7 @@ class SocketHub:
             return await self.refuse(socket, CLOSE_LIMITS, f"You have {self._per_user} feeds open already.")
         self._open[owner_id] += 1
         self._all_closed.clear()
+        self._metrics.connections.labels("opened").inc()
         try:
             await socket.accept()
             await self._run(socket, caller, follow)
@@ -114,7 +120,7 @@ class SocketHub:
     async def _run(self, socket: Socket, caller: Caller, follow: Callable[[], AsyncIterator[msgspec.Struct]]) -> None:
         lock = asyncio.Lock()
         parts = [
-            asyncio.create_task(_send_all(socket, follow, lock)),
+            asyncio.create_task(self._send_all(socket, follow, lock)),
             asyncio.create_task(self._receive(socket)),
             asyncio.create_task(self._ping(socket, lock)),
             asyncio.create_task(self._wait_for_stop()),
@@ -131,14 +137,22 @@ class SocketHub:
 
     async def _close_for(self, socket: Socket, cause: BaseException | None) -> None:
         if isinstance(cause, WebSocketDisconnect) or cause is None:
+            self._metrics.closed(None)
             return
-        if isinstance(cause, _Closing):
-            await _close(socket, cause.code, cause.reason)
-        elif isinstance(cause, InvalidInput):
-            await _close(socket, CLOSE_LIMITS, str(cause))
-        else:
+        if isinstance(cause, InvalidInput):
+            cause = _Closing(CLOSE_LIMITS, str(cause))
+        elif not isinstance(cause, _Closing):
             logger.opt(exception=cause).error("socket.feed_broke")
-            await _close(socket, CLOSE_INTERNAL, "The feed broke; connect again with ?after=.")
+            cause = _Closing(CLOSE_INTERNAL, "The feed broke; connect again with ?after=.")
+        self._metrics.closed(cause.code)
+        await _close(socket, cause.code, cause.reason)
+
+    async def _send_all(
+        self, socket: Socket, follow: Callable[[], AsyncIterator[msgspec.Struct]], lock: asyncio.Lock
+    ) -> None:
+        async for message in follow():
+            await _send(socket, msgspec.json.encode(message), lock)
+            self._metrics.messages.inc()
 
     async def _receive(self, socket: Socket) -> None:
         """Clients only answer pings; anything they send shows that they live."""
@@ -167,11 +181,6 @@ class SocketHub:
     async def _wait_for_stop(self) -> None:
         await self._stopping.wait()
         raise _Closing(CLOSE_RESTARTING, "The server is restarting; connect again with ?after=.")
-
-
-async def _send_all(socket: Socket, follow: Callable[[], AsyncIterator[msgspec.Struct]], lock: asyncio.Lock) -> None:
-    async for message in follow():
-        await _send(socket, msgspec.json.encode(message), lock)
 
 
 async def _send(socket: Socket, message: bytes, lock: asyncio.Lock) -> None:

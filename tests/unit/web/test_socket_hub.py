@@ -7,11 +7,14 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
 from perplex_mono.errors import InvalidInput
 from perplex_mono.web import sockets
 from perplex_mono.web.callers import Caller
+from perplex_mono.web.metrics import SocketMetrics
 from perplex_mono.web.sockets import Socket, SocketHub
+from tests.figures import figure
 
 
 class Said(msgspec.Struct):
@@ -89,16 +92,34 @@ async def refused(hub: SocketHub, owner: str) -> int:
 
 
 async def test_caps_by_user_and_in_all() -> None:
-    hub = new_hub(per_user=2, total=3)
+    registry = CollectorRegistry()
+    hub = new_hub(per_user=2, total=3, metrics=SocketMetrics(registry))
     tasks = await open_sockets(hub, "a", "a")
     assert await refused(hub, "a") == 1008
     tasks += await open_sockets(hub, "b")
     assert await refused(hub, "c") == 1013
     assert hub.open_count == 3
+    assert figure(registry, "active_websocket_connections") == 3
     await hub.stop(5)
     await asyncio.gather(*tasks)
     assert hub.open_count == 0
     assert await refused(hub, "a") == 1012
+    assert figure(registry, "active_websocket_connections") == 0
+    assert figure(registry, "websocket_connections_total", outcome="opened") == 3
+    assert figure(registry, "websocket_connections_total", outcome="refused") == 3
+    assert figure(registry, "websocket_closes_total", code="1012") == 3
+
+
+async def test_what_is_sent_and_who_leaves_is_counted() -> None:
+    registry = CollectorRegistry()
+    metrics = SocketMetrics(registry)
+    await serve(new_hub(per_user=1, total=1, metrics=metrics), ScriptedSocket(), follow=feed("a", "b", error=OSError()))
+    assert figure(registry, "websocket_messages_total") == 2
+    assert figure(registry, "websocket_closes_total", code="1011") == 1
+    metrics.closed(None)
+    metrics.closed(4999)
+    assert figure(registry, "websocket_closes_total", code="client") == 1
+    assert figure(registry, "websocket_closes_total", code="other") == 1
 
 
 async def test_stopping_closes_every_socket_and_waits_for_it() -> None:
