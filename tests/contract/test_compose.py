@@ -22,7 +22,14 @@ MADE_BY_THE_OPERATOR = {"./secrets/grafana_password"}
 
 def validate(file: Path) -> subprocess.CompletedProcess[str]:
     """Against the Compose specification's own schema."""
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", file]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.compose-spec",
+        file,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 

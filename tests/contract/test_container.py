@@ -233,7 +233,7 @@ print(sentence_transformers.__file__, engine(image).txts)
 
 
 def image_size(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "deploy/image_size.py", *arguments]
+    command: list[str | Path] = [sys.executable, ROOT / "deploy/image_size.py", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 

@@ -33,7 +33,15 @@ def container() -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", ["1.29", "1.37"])
 def test_every_manifest_is_valid_and_has_no_unknown_field(version: str) -> None:
-    command = [sys.executable, "-m", "kubernetes_validate", "--strict", "--kubernetes-version", version, *MANIFESTS]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "kubernetes_validate",
+        "--strict",
+        "--kubernetes-version",
+        version,
+        *MANIFESTS,
+    ]
     checked = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert (checked.stdout + checked.stderr).count(" passed ") == len(MANIFESTS)
@@ -43,7 +51,7 @@ def test_a_misspelt_field_would_be_seen(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
     text = (FOLDER / "deployment.yaml").read_text(encoding="utf-8")
     wrong.write_text(text.replace("readinessProbe:", "readinesProbe:"))
-    command = [sys.executable, "-m", "kubernetes_validate", "--strict", wrong]
+    command: list[str | Path] = [sys.executable, "-m", "kubernetes_validate", "--strict", wrong]
     assert subprocess.run(command, capture_output=True, timeout=120).returncode != 0
 
 

@@ -28,7 +28,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def validate(schema: Path, file: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "check_jsonschema", "--schemafile", schema, file]
+    command: list[str | Path] = [sys.executable, "-m", "check_jsonschema", "--schemafile", schema, file]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
