@@ -12,10 +12,6 @@ from typing import Any
 
 import pytest
 import yaml
-from loguru import logger
-from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
-
-from perplex_mono.telemetry.logs import json_line, operation_id_var, request_id_var
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -82,16 +78,18 @@ def test_promtail_takes_from_a_line_what_is_in_it() -> None:
 
 
 def line_about_a_request() -> dict[str, Any]:
-    """A log line with everything that one can carry."""
-    lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(json_line(message.record)), format="{message}")
-    request, operation = request_id_var.set("request"), operation_id_var.set("operation")
-    try:
-        with use_span(NonRecordingSpan(SpanContext(trace_id=1, span_id=1, is_remote=False))):
-            logger.info("http.request")
-    finally:
-        logger.remove(sink)
-        request_id_var.reset(request)
-        operation_id_var.reset(operation)
-    fields: dict[str, Any] = json.loads(lines[-1])
+    """A log line with everything that one can carry, from a process of its own: logging is set up once in each."""
+    program = """
+from loguru import logger
+from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
+from perplex_mono.settings import LoggingSettings
+from perplex_mono.telemetry.logs import configure_logging, operation_id_var, request_id_var
+configure_logging(LoggingSettings())
+request_id_var.set("request")
+operation_id_var.set("operation")
+with use_span(NonRecordingSpan(SpanContext(trace_id=1, span_id=1, is_remote=False))):
+    logger.info("http.request")
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    fields: dict[str, Any] = json.loads(done.stderr)
     return fields
