@@ -23,6 +23,8 @@ COPY migrations/ migrations/
 RUN deploy/install.sh /opt/perplex wheel verify && deploy/trim.sh /opt/perplex
 
 FROM python:3.11-slim-bookworm
+# Debian's security updates come with a build; a pinned version would keep them out, and vanish from the mirrors.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends redis-server \
     && rm -rf /var/lib/apt/lists/* \

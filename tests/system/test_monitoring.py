@@ -90,7 +90,7 @@ def replaced(text: str, changes: dict[str, str]) -> str:
 
 
 def prometheus_files(folder: Path, server: int, own: int, alertmanager: int) -> Path:
-    """The shipped configuration with this test's addresses; asking every two seconds, telling `ServerDown` after one."""
+    """The shipped configuration with addresses of the test, in a hurry: asks every two seconds."""
     shutil.copytree(ROOT / "deploy" / "prometheus", folder)
     configuration, rules = folder / "prometheus.yml", folder / "rules" / "server.yml"
     changes = {
