@@ -9,7 +9,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,19 +104,19 @@ def front(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> It
     process = subprocess.Popen([nginx, "-p", str(folder), "-c", str(configuration)], stderr=subprocess.DEVNULL)
     try:
         found = Front(port, ssl.create_default_context(cafile=certificate))
-        until(lambda: found.connect().close() is None)
+        until(lambda: found.connect().version() is not None)
         yield found
     finally:
         process.terminate()
         process.wait(20)
 
 
-def until(condition: object) -> None:
+def until(condition: Callable[[], bool]) -> None:
     """Wait until the condition holds and nothing refuses the connection."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            if callable(condition) and condition():
+            if condition():
                 return
         except (OSError, httpx.TransportError):
             pass
