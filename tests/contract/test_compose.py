@@ -142,6 +142,15 @@ def test_the_server_has_what_it_needs_and_time_to_stop() -> None:
         assert re.search(rf"--mode=0700 .*{mount.split(':')[1]}\b", made)
 
 
+def test_prometheus_asks_the_port_that_shows_figures_and_is_not_published() -> None:
+    prometheus = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    jobs = {job["job_name"]: job["static_configs"][0]["targets"] for job in prometheus["scrape_configs"]}
+    port = SERVICES["perplex"]["environment"]["PERPLEX_TELEMETRY__METRICS_PORT"]
+    assert jobs["perplex-mono"] == [f"perplex:{port}"]
+    assert not any(published.endswith(f":{port}") for published in SERVICES["perplex"]["ports"])
+    assert set(SERVICES["perplex"]["networks"]) & set(SERVICES["prometheus"]["networks"])
+
+
 def test_compose_checks_health_as_often_as_the_image_says() -> None:
     (check,) = last_stage("HEALTHCHECK")
     options = dict(re.findall(r"--([\w-]+)=(\w+)", check))

@@ -110,12 +110,20 @@ def test_nobody_is_called_and_only_the_named_call() -> None:
     policy = read("network-policy")["spec"]
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     assert policy["egress"] == []
-    (rule,) = policy["ingress"]
-    assert all("namespaceSelector" in caller for caller in rule["from"])
+    assert all("namespaceSelector" in caller for rule in policy["ingress"] for caller in rule["from"])
+    allowed = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+    assert allowed == {port["name"] for port in container()["ports"]}
     assert (
         policy["podSelector"]["matchLabels"].items()
         <= read("deployment")["spec"]["template"]["metadata"]["labels"].items()
     )
+
+
+def test_the_token_for_set_up_comes_from_the_secret() -> None:
+    given = {variable["name"]: variable["value"] for variable in container()["env"]}
+    (mount,) = [mount for mount in container()["volumeMounts"] if mount["name"] == "secrets"]
+    (file,) = read("kustomization")["secretGenerator"][0]["files"]
+    assert given["PERPLEX_AUTH__SETUP_TOKEN_FILE"] == f"{mount['mountPath']}/{file}"
 
 
 def test_every_setting_given_exists() -> None:
