@@ -45,6 +45,9 @@ USER 10001:10001
 WORKDIR /tmp
 VOLUME /data
 EXPOSE 8080
+LABEL org.opencontainers.image.title="perplex-mono" \
+    org.opencontainers.image.description="A private answer engine for your own documents, in one process." \
+    org.opencontainers.image.licenses="Apache-2.0"
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-I", "-S", "/usr/local/bin/healthcheck.py"]

@@ -134,7 +134,7 @@ def test_the_server_has_what_it_needs_and_time_to_stop() -> None:
     assert service["restart"] == "unless-stopped"
     assert service["init"] is True
     assert service["mem_limit"] == service["memswap_limit"] == "${PERPLEX_MEMORY:-4g}"
-    assert service["build"]["args"] == ["TORCH", "TORCH_INDEX"], "without a value here the Dockerfile's default holds"
+    assert service["build"]["args"] == {"TORCH": None, "TORCH_INDEX": None}, "null: the Dockerfile's default holds"
     assert "user" not in service, "the image says who runs it"
     assert SERVICES["promtail"]["user"] == last_stage("USER")[0]
     (made,) = [rest for rest in last_stage("RUN") if "install --directory" in rest]
@@ -162,6 +162,12 @@ def test_compose_checks_health_as_often_as_the_image_says() -> None:
 def test_every_setting_given_exists(file: Path) -> None:
     known = {f"PERPLEX_{name.replace('.', '__').upper()}" for name in setting_names()}
     assert set(re.findall(r"PERPLEX_[A-Z]+__\w+", file.read_text(encoding="utf-8"))) <= known
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_variable_works_without_being_set(file: Path) -> None:
+    taken = re.findall(r"\$\{(\w+)([^}]*)\}", file.read_text(encoding="utf-8"))
+    assert [name for name, default in taken if not re.match(r":-\w", default)] == []
 
 
 def test_no_password_has_a_default() -> None:
