@@ -92,6 +92,20 @@ def test_the_page_describes_every_alert_and_no_other() -> None:
     assert re.findall(r"^### (\w+)$", PAGE, flags=re.MULTILINE) == list(ALERTS)
 
 
+COMMANDS = re.findall(r"^((?:promtool|amtool) .+)$", PAGE, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_on_the_page_work(command: str) -> None:
+    name, *arguments = command.split()
+    done = subprocess.run([tool(name), *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_has_commands() -> None:
+    assert len(COMMANDS) == 4
+
+
 def test_alertmanager_takes_its_configuration() -> None:
     assert "SUCCESS" in run(tool("amtool"), "check-config", ALERTMANAGER)
 
