@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,13 @@ def panels(file: Path) -> list[dict[str, Any]]:
     return found
 
 
-def queries() -> Iterator[tuple[str, str]]:
+def queries(files: Sequence[Path] = (*RULE_FILES, *DASHBOARDS)) -> Iterator[tuple[str, str]]:
     """Where each PromQL query stands, and the query."""
-    for file in RULE_FILES:
-        for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]:
-            yield from ((rule["alert"], rule["expr"]) for rule in group["rules"])
-    for file in DASHBOARDS:
+    for file in files:
+        if file.suffix == ".yml":
+            for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]:
+                yield from ((rule["alert"], rule["expr"]) for rule in group["rules"])
+            continue
         for panel in panels(file):
             if panel["datasource"]["type"] == "prometheus":
                 yield from ((f"{file.stem}: {panel['title']}", target["expr"]) for target in panel["targets"])

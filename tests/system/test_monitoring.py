@@ -19,6 +19,7 @@ import httpx
 import pytest
 import yaml
 
+from tests.contract.test_monitoring_queries import RULE_FILES, names_in, queries
 from tests.server_process import ServerProcess, free_port, running_server
 from tests.system.faults.means import missing
 
@@ -195,6 +196,24 @@ def test_every_rule_is_loaded_and_can_be_evaluated(watch: Watch) -> None:
         return {rule["name"]: rule["health"] for group in watch.ask("rules")["groups"] for rule in group["rules"]}
 
     eventually(lambda: health() == dict.fromkeys(shipped, "ok"), "all rules were evaluated")
+
+
+def test_every_query_of_rules_and_dashboards_can_be_answered(watch: Watch) -> None:
+    for _, query in queries():
+        watch.ask("query", query=query)
+
+
+def test_states_that_alerts_are_about_are_there_before_anything_happens(watch: Watch) -> None:
+    """An alert about a series that never is would never come; counters with labels appear with their first event."""
+    wanted = {
+        selector[0]
+        for _, query in queries(RULE_FILES)
+        for name in names_in(query)
+        if not name.endswith(("_total", "_bucket"))
+        for selector in re.finditer(rf"\b{name}\b(\{{[^}}]*\}})?", query)
+    }
+    assert 'operations_active{state="queued"}' in wanted
+    assert [selector for selector in sorted(wanted) if not watch.ask("query", query=selector)["result"]] == []
 
 
 def test_a_dead_server_is_told_to_who_is_on_call_and_so_is_its_return(watch: Watch) -> None:
