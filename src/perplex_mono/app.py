@@ -11,6 +11,7 @@ from litestar.types import ControllerRouterHandler
 
 from perplex_mono import __version__
 from perplex_mono.answers.routes import AnswerController
+from perplex_mono.backups.routes import BackupController
 from perplex_mono.container import Container
 from perplex_mono.errors import PerplexError
 from perplex_mono.ingestion.routes import ReadingController
@@ -35,6 +36,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     ReadingController,
     SourceController,
     OperationController,
+    BackupController,
     SearchController,
     AnswerController,
     all_operations_feed,
@@ -54,6 +56,7 @@ PROVIDED = (
     "summaries",
     "sources",
     "operations",
+    "backups",
     "feeds",
     "hub",
     "health_service",

@@ -8,7 +8,9 @@ from functools import partial
 from perplex_mono.answers.extractive import ExtractiveWriter
 from perplex_mono.answers.service import AnswerService
 from perplex_mono.answers.summaries import SummaryService
+from perplex_mono.backups.service import BackupService
 from perplex_mono.container.background import Background
+from perplex_mono.container.backups import open_backups
 from perplex_mono.container.inference import Inference, open_inference
 from perplex_mono.container.ingestion import Ingestion, open_ingestion
 from perplex_mono.container.library import Library, open_library
@@ -63,6 +65,7 @@ class Container:
     sources: SourceService
     watcher: FolderWatcher
     operations: OperationService
+    backups: BackupService
     housekeeper: Housekeeper
     feeds: FeedService
     hub: SocketHub
@@ -114,12 +117,14 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
     ingestion = await open_ingestion(settings, stack, storage, inference, library, metrics)
     searcher = _searcher(settings, storage, inference, ingestion)
     background = Background(settings, stack)
+    backups = await open_backups(settings, storage, ledger, background)
     folders = AllowedFolders(settings.sources.roots, settings.data_directory)
     handlers: dict[str, OperationHandler] = {
         "ingest": ingestion.handler,
         "reindex": ingestion.reindexer,
         "scan": scan_handler(settings, storage, ledger, folders, metrics),
         "delete": DeleteHandler(database, ledger, storage.blobs, storage.vectors),
+        "backup": backups.handler,
     }
     dispatcher = background.dispatcher(ledger, handlers)
     operations = OperationService(database, ledger, dispatcher.interrupt)
@@ -147,6 +152,7 @@ async def _build(settings: Settings, stack: AsyncExitStack, storage: Storage, in
         sources=sources,
         watcher=folder_watcher(settings, sources, background),
         operations=operations,
+        backups=backups.service,
         housekeeper=housekeeper,
         feeds=FeedService(database, library.bus),
         hub=_hub(settings, metrics),

@@ -1,8 +1,11 @@
 """A full disk by any of its names: each driver words it in its own way, the rest of the product knows `StorageFull`."""
 
 import errno
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from perplex_mono.errors import StorageFull
 
@@ -31,3 +34,22 @@ def disk_full_told() -> Iterator[None]:
         if is_disk_full(error):
             raise StorageFull(MESSAGE) from error
         raise
+
+
+@dataclass(frozen=True)
+class DiskReserve:
+    """Space that stays free: the larger of so many bytes and such a share of the disk, but never more than half."""
+
+    reserve_bytes: int
+    reserve_fraction: float
+
+    def require(self, directory: Path, needed_bytes: int = 0) -> None:
+        """Raise `StorageFull` when writing so much into `directory` would go into the reserve."""
+        usage = shutil.disk_usage(directory)
+        reserve = min(max(self.reserve_bytes, int(usage.total * self.reserve_fraction)), usage.total // 2)
+        if usage.free < reserve + needed_bytes:
+            needed = f" and {needed_bytes} bytes are needed" if needed_bytes else ""
+            raise StorageFull(
+                f"The disk of '{directory}' has {usage.free} bytes free, of which {reserve} stay in reserve{needed}"
+                " (limits.disk_reserve_bytes, limits.disk_reserve_fraction). Free some space; nothing was stored."
+            )
