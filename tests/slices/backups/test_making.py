@@ -98,8 +98,8 @@ async def test_what_is_deleted_meanwhile_is_in_it_and_then_gone(
     """Between the copy of the database and that of the originals everything is deleted."""
     async with open_app(tmp_path) as app:
         documents = await app.ingest(*FILES)
-        loop, seen = asyncio.get_running_loop(), []
-        original = Contents.open
+        loop, original = asyncio.get_running_loop(), Contents.open
+        seen: list[str] = []
 
         async def delete_all() -> None:
             for document in documents:
@@ -149,7 +149,7 @@ async def test_a_cancelled_backup_leaves_nothing(tmp_path: Path, monkeypatch: py
 
         def cancelling_first(contents: Contents, member: Member) -> Any:
             cancel = app.client.post(f"/api/v1/operations/{ids[0]}/cancel")
-            asyncio.run_coroutine_threadsafe(cancel, loop).result(30)  # type: ignore[arg-type]  # httpx returns a coroutine
+            asyncio.run_coroutine_threadsafe(cancel, loop).result(30)
             return original(contents, member)
 
         monkeypatch.setattr(Contents, "open", cancelling_first)
@@ -209,13 +209,11 @@ def insert(database: sqlite3.Connection, table: str, values: Mapping[str, str]) 
 
 async def test_every_column_that_sounds_secret_has_a_rule(tmp_path: Path) -> None:
     """A new table with a hash, a token or a key must say here or in the rules what becomes of it."""
-    async with open_app(tmp_path) as app, app.container.backups._database.read() as session:
-        connection = await session.connection()
-        rows = (
-            await connection.exec_driver_sql(
-                "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'"
-            )
-        ).all()
+    async with open_app(tmp_path) as app:
+        data = app.data
+    with closing(sqlite3.connect(data / "perplex.db")) as database:
+        query = "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'"
+        rows = database.execute(query).fetchall()
     ruled = {f"{table}.{name}" for table, columns in SECRET_COLUMNS.items() for name in columns}
     emptied = {*NEVER_KEPT_TABLES, *SECRET_TABLES}
     sounding = {
