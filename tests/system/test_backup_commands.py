@@ -50,6 +50,7 @@ def upload(server: ServerProcess, *words: str) -> str:
 
 
 def require_found_once(server: ServerProcess, *words: str) -> None:
+    server.wait_ready()
     documents = server.documents()
     for word in words:
         [document] = [document for document in documents if document["name"] == f"{word}.txt"]

@@ -56,9 +56,9 @@ class BackupHandler:
             await self._ledger.fail(claim, full, permanent=True)
             return
         made = await asyncio.to_thread(self._repository.get, backup_id)
-        await self._ledger.complete(claim, summary={"backup_id": backup_id, "size_bytes": made.size_bytes})
         if made.is_scheduled:
             await remove_expired(self._database, self._repository, self._keep)
+        await self._ledger.complete(claim, summary={"backup_id": backup_id, "size_bytes": made.size_bytes})
 
     async def require_space(self) -> int:
         """Bytes that a backup takes now, about. Raises `StorageFull` when there is no room for them."""

@@ -20,7 +20,7 @@ _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
 def new_backup_id(now: datetime) -> str:
-    """An id that says when, as `20261122T093000Z-5f0e8b7c`; ids sort by time."""
+    """An id that says when, as `20261122T093000Z-5f0e8b7c`."""
     return f"{now:%Y%m%dT%H%M%SZ}-{new_id()[-8:]}"
 
 
@@ -61,12 +61,12 @@ class BackupRepository:
     def list_backups(self) -> list[BackupView]:
         """All of them, newest first; a file that is no backup any more is left out, and told in the log."""
         found: list[BackupView] = []
-        for path in sorted(self.folder.glob(f"{PREFIX}*{SUFFIX}"), reverse=True):
+        for path in self.folder.glob(f"{PREFIX}*{SUFFIX}"):
             try:
                 found.append(self.get(path.name.removeprefix(PREFIX).removesuffix(SUFFIX)))
             except (PerplexError, OSError) as error:
                 logger.warning("backup.unreadable", file=path.name, reason=str(error))
-        return found
+        return sorted(found, key=lambda backup: backup.created_at, reverse=True)
 
     def delete(self, backup_id: str) -> None:
         """Remove a backup. Raises `NotFound`."""

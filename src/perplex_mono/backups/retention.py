@@ -1,11 +1,13 @@
 """Backups that were made by themselves go when there are enough newer ones."""
 
 import asyncio
+from contextlib import suppress
 
 from loguru import logger
 from sqlmodel import col, select
 
 from perplex_mono.backups.repository import BackupRepository
+from perplex_mono.errors import NotFound
 from perplex_mono.operations.models import Operation
 from perplex_mono.storage.database import Database
 
@@ -20,5 +22,6 @@ async def remove_expired(database: Database, repository: BackupRepository, keep:
     async with database.read() as session:
         own = set((await session.exec(query)).all())
     for found in [found for found in scheduled if found.operation_id in own][max(1, keep) :]:
-        await asyncio.to_thread(repository.delete, found.id)
-        logger.info("backup.expired", backup_id=found.id)
+        with suppress(NotFound):  # somebody was quicker
+            await asyncio.to_thread(repository.delete, found.id)
+            logger.info("backup.expired", backup_id=found.id)

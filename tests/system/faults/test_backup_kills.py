@@ -54,6 +54,7 @@ def test_a_killed_backup_is_made_at_the_next_start(server: ServerProcess, faults
     server.start()
     assert server.wait_operation(accepted["operation_id"])["state"] == "completed"
     assert [path.name for path in folder.iterdir()] == [f"perplex-{accepted['backup_id']}.tar"]
+    server.wait_ready()
     fault.lost += names_found(server, OLD) != [OLD.name]
     fault.rounds += 1
     assert server.stop() == 0
