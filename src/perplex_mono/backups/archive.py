@@ -8,8 +8,8 @@ file chose.
 
 import hashlib
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
@@ -121,15 +121,6 @@ def archive_bytes(manifest: Manifest) -> int:
     return _file_bytes(manifest, len(encode(manifest)))
 
 
-@contextmanager
-def damage_told() -> Iterator[None]:
-    """A file that ends too early is damaged, whatever noticed it."""
-    try:
-        yield
-    except (tarfile.HeaderError, UnicodeError) as error:
-        raise DataCorrupt(f"The backup is damaged, or is no backup: {error}.") from error
-
-
 class _Reader:
     """Reads what `ArchiveWriter` wrote, and nothing else."""
 
@@ -170,8 +161,11 @@ class _Reader:
 
     def _header(self, name: str) -> int:
         """The size of the next member, which must be a regular file of this name."""
-        with damage_told():
-            header = tarfile.TarInfo.frombuf(self._exactly(BLOCK_BYTES), "ascii", "strict")
+        block = self._exactly(BLOCK_BYTES)
+        try:
+            header = tarfile.TarInfo.frombuf(block, "ascii", "strict")
+        except (tarfile.HeaderError, UnicodeError) as error:
+            raise DataCorrupt(f"The backup is damaged, or is no backup: {error}.") from error
         if header.name != name or header.type != tarfile.REGTYPE or header.size < 0:
             raise DataCorrupt(f"The backup is damaged: it has '{header.name[:200]}' in the place of '{name}'.")
         return header.size

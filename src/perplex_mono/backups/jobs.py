@@ -76,15 +76,15 @@ class BackupHandler:
         )
         try:
             async with held_originals(self._database, self._blobs), meter.recording():
-                await self._write(claim, meter, partial, copy)
+                with BlockingSteps(meter.advance) as steps:
+                    await self._write(claim, steps, meter, partial, copy)
             await asyncio.to_thread(publish, partial, self._repository.path(backup_id))
         finally:
             partial.unlink(missing_ok=True)
             for leftover in copy.parent.glob(f"{copy.name}*"):
                 leftover.unlink(missing_ok=True)
 
-    async def _write(self, claim: Claim, meter: ProgressMeter, partial: Path, copy: Path) -> None:
-        steps = BlockingSteps(meter)
+    async def _write(self, claim: Claim, steps: BlockingSteps, meter: ProgressMeter, partial: Path, copy: Path) -> None:
         async with steps.watching(copy, "copying the database"):
             await steps.run(
                 "copying the database", lambda _: copy_database(self._database.path, copy, steps.is_stopped)
@@ -98,6 +98,5 @@ class BackupHandler:
 
     def _expected_bytes(self) -> int:
         """The database twice, for its copy and in the file; every original and model."""
-        originals = sum(self._blobs.path(name).stat().st_size for name in self._blobs.stored())
         models = sum(path.stat().st_size for path in model_files(self._directory.models))
-        return 2 * self._directory.database.stat().st_size + originals + models
+        return 2 * self._directory.database.stat().st_size + self._blobs.stored_bytes() + models

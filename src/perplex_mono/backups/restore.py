@@ -14,6 +14,7 @@ import msgspec
 from perplex_mono.backups.archive import OnBytes, read_manifest, unpack_archive
 from perplex_mono.backups.manifest import BLOBS, DATABASE, MODELS, SECRETS, Manifest, Member
 from perplex_mono.backups.snapshot import schema_revision
+from perplex_mono.backups.steps import BlockingSteps
 from perplex_mono.doctor.index import open_mended
 from perplex_mono.doctor.service import open_doctor
 from perplex_mono.errors import DataCorrupt, InvalidInput
@@ -63,15 +64,17 @@ async def restore(settings: Settings, file: Path, *, on_step: OnStep, on_bytes: 
     manifest = await asyncio.to_thread(require_restorable, file)
     directory = DataDirectory(settings.data_directory).open()
     try:
-        DiskReserve(0, 0.0).require(directory.path, manifest.size_bytes + manifest.members[0].size_bytes)
+        # The index, which is not in the backup, takes about as much as the database.
+        DiskReserve(0, 0.0).require(directory.path, manifest.size_bytes + 2 * manifest.members[0].size_bytes)
         now = utc_now()
         async with _staging(directory.path, now) as staging:
             on_step("unpacking")
-            await _unpack(file, staging, manifest, on_bytes)
+            with BlockingSteps(lambda count, _: on_bytes(count)) as steps:
+                await _unpack(file, staging, manifest, steps)
             await _prove(settings, staging, manifest, on_step)
             on_step("putting it in place")
             await asyncio.to_thread(SyncedFolder(staging).sync)
-            aside = await asyncio.to_thread(_swap, directory.path, staging, now)
+            aside = _swap(directory.path, staging, now)  # a few renames that nothing may interrupt
     finally:
         directory.close()
     return Restored(str(directory.path), None if aside is None else str(aside), manifest)
@@ -88,10 +91,12 @@ async def _staging(directory: Path, now: datetime) -> AsyncIterator[Path]:
         await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
 
 
-async def _unpack(file: Path, staging: Path, manifest: Manifest, on_bytes: OnBytes) -> None:
+async def _unpack(file: Path, staging: Path, manifest: Manifest, steps: BlockingSteps) -> None:
     (staging / BLOBS).mkdir(mode=0o700)
     with disk_full_told():
-        unpacked = await asyncio.to_thread(unpack_archive, file, lambda member: _open(staging, member), on_bytes)
+        unpacked = await steps.run(
+            "unpacking", lambda on_bytes: unpack_archive(file, lambda member: _open(staging, member), on_bytes)
+        )
     if unpacked != manifest:
         raise DataCorrupt("The backup was changed while it was read.")
 

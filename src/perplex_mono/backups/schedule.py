@@ -14,6 +14,7 @@ from perplex_mono.library.models import LOCAL_OWNER
 from perplex_mono.operations.models import FINAL_STATES, Operation
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import utc_now
+from perplex_mono.telemetry.supervision import Supervisor
 
 LOOK_SECONDS = 60.0
 # After a backup that could not be made another one is tried this much later, or at its usual time if that is sooner.
@@ -21,7 +22,7 @@ RETRY = timedelta(hours=1)
 
 
 class BackupSchedule:
-    """Asks for a backup whenever the last one that was made this way is old enough."""
+    """Asks for a backup whenever the last one it asked for is old enough; `/ready` tells of one that failed."""
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class BackupSchedule:
         every_hours: float,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        self.supervisor = Supervisor("backups", self.run)
         self._database = database
         self._backups = backups
         self._every = timedelta(hours=every_hours)
@@ -44,7 +46,9 @@ class BackupSchedule:
 
     async def look(self) -> None:
         """Ask for a backup if one is due; one that cannot begin now is asked for again at the next look."""
-        if not await self._is_due():
+        last = await self._last()
+        self._report(last)
+        if not self._is_due(last):
             return
         try:
             await self._backups.start(LOCAL_OWNER, is_scheduled=True)
@@ -52,8 +56,9 @@ class BackupSchedule:
             return
         except StorageFull as full:
             logger.error("backup.not_scheduled", reason=str(full))
+            self.supervisor.mark_degraded(f"no backup can be made: {full}")
 
-    async def _is_due(self) -> bool:
+    async def _last(self) -> Operation | None:
         query = (
             select(Operation)
             .where(Operation.kind == KIND, col(Operation.params)["is_scheduled"].as_boolean())
@@ -61,7 +66,15 @@ class BackupSchedule:
             .limit(1)
         )
         async with self._database.read() as session:
-            last = (await session.exec(query)).first()
+            return (await session.exec(query)).first()
+
+    def _report(self, last: Operation | None) -> None:
+        if last is not None and last.state in ("failed", "dead"):
+            self.supervisor.mark_degraded(f"the last scheduled backup {last.state}: {last.error_message}")
+        else:
+            self.supervisor.mark_ok()
+
+    def _is_due(self, last: Operation | None) -> bool:
         if last is None:
             return True
         if last.state not in FINAL_STATES:

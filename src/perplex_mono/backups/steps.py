@@ -2,39 +2,50 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from perplex_mono.backups.archive import OnBytes
-from perplex_mono.operations.progress import ProgressMeter
+from perplex_mono.inference.priority import lower_thread_priority
 
 T = TypeVar("T")
+Advance = Callable[[int, Mapping[str, str]], object]
+"""Told of bytes that were handled and of the step, as `ProgressMeter.advance` is; called on the event loop."""
 WATCH_SECONDS = 0.5
+NICENESS = 10  # nobody waits for the next second of a backup, but somebody may for a search
 
 
 class BlockingSteps:
-    """Runs one step after the other; cancelled, a step ends at its next chunk."""
+    """Runs one step after the other on a thread of their own; cancelled, a step ends at its next chunk."""
 
-    def __init__(self, meter: ProgressMeter) -> None:
-        self._meter = meter
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
         self._loop = asyncio.get_running_loop()
         self._stopped = threading.Event()
+        self._thread = ThreadPoolExecutor(1, "backup", initializer=lower_thread_priority, initargs=(NICENESS,))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(wait=False)
 
     def is_stopped(self) -> bool:
         """Whether whoever asked for the work is gone."""
         return self._stopped.is_set()
 
     async def run(self, step: str, work: Callable[[OnBytes], T]) -> T:
-        """Do `work(on_bytes)` on a thread and wait for its end, also when cancelled."""
+        """Do `work(on_bytes)` on the thread and wait for its end, also when cancelled."""
 
         def on_bytes(count: int) -> None:
             if self.is_stopped():
                 raise InterruptedError("The work was stopped.")
-            self._loop.call_soon_threadsafe(self._meter.advance, count, {"step": step})
+            self._loop.call_soon_threadsafe(self._advance, count, {"step": step})
 
-        task = asyncio.ensure_future(asyncio.to_thread(work, on_bytes))
+        task = self._loop.run_in_executor(self._thread, work, on_bytes)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -57,7 +68,7 @@ class BlockingSteps:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             size = await asyncio.to_thread(_size, path)
-            self._meter.advance(size - known, {"step": step})
+            self._advance(size - known, {"step": step})
             known = size
 
 

@@ -9,6 +9,7 @@ import msgspec
 from perplex_mono.backups.archive import verify_archive
 from perplex_mono.backups.repository import PREFIX, SUFFIX
 from perplex_mono.backups.schemas import BackupView
+from perplex_mono.backups.steps import BlockingSteps
 from perplex_mono.cli.backend import Backend, open_backend
 from perplex_mono.cli.following import follow
 from perplex_mono.cli.operations import follow_to_end, summary
@@ -84,7 +85,8 @@ async def _fetch(backend: Backend, view: BackupView, path: Path) -> None:
         with ProgressBar(notices()) as bar:
             await _download(backend, view, partial, bar)
             bar.begin_bytes("Reading it back", view.size_bytes)
-            await asyncio.to_thread(verify_archive, partial, bar.count_bytes)
+            with BlockingSteps(lambda count, _: bar.count_bytes(count)) as steps:
+                await steps.run("reading it back", lambda on_bytes: verify_archive(partial, on_bytes))
         await asyncio.to_thread(publish, partial, path)
     finally:
         partial.unlink(missing_ok=True)

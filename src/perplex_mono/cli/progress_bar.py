@@ -61,7 +61,7 @@ class ProgressBar:
         self._show(self._bytes_of, 0, 0, "")
 
     def count_bytes(self, count: int) -> None:
-        """So many more bytes are done; negative when they must be sent again. Safe on any thread."""
+        """So many more bytes are done; negative when they must be sent again."""
         self._sent += count
         task = self._progress.tasks[0]
         speed = f"{megabytes(task.speed)}/s" if task.speed else ""

@@ -9,6 +9,7 @@ import msgspec
 from perplex_mono.backups.archive import verify_archive
 from perplex_mono.backups.manifest import Counts, Manifest
 from perplex_mono.backups.restore import Restored, require_restorable, restore
+from perplex_mono.backups.steps import BlockingSteps
 from perplex_mono.cli.progress_bar import ProgressBar, megabytes
 from perplex_mono.cli.terminal import notices, results, write_json
 from perplex_mono.errors import InvalidInput
@@ -31,7 +32,8 @@ async def check_backup(file: Path, *, as_json: bool) -> int:
     manifest = await asyncio.to_thread(require_restorable, file)
     with ProgressBar(notices()) as bar:
         bar.begin_bytes("Reading", manifest.size_bytes)
-        await asyncio.to_thread(verify_archive, file, bar.count_bytes)
+        with BlockingSteps(lambda count, _: bar.count_bytes(count)) as steps:
+            await steps.run("reading", lambda on_bytes: verify_archive(file, on_bytes))
     if as_json:
         write_json(_view(manifest, None))
     else:

@@ -40,7 +40,8 @@ async def open_backups(settings: Settings, storage: Storage, ledger: Ledger, bac
     service = BackupService(storage.database, ledger, repository, handler)
     if settings.backups.every_hours:
         schedule = BackupSchedule(storage.database, service, every_hours=settings.backups.every_hours)
-        background.supervise("backups", schedule.run)
+        schedule.supervisor.start()
+        background.close_with(schedule.supervisor, is_shown=True)
     return Backups(handler, service)
 
 

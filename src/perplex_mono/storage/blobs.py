@@ -138,6 +138,14 @@ class BlobStore:
             return set()
         return {path.name for path in self._directory.iterdir() if path.is_file()}
 
+    def stored_bytes(self) -> int:
+        """The size of all stored bytes, without what is deleted while they are counted."""
+        total = 0
+        for sha256 in self.stored():
+            with suppress(FileNotFoundError):
+                total += self.path(sha256).stat().st_size
+        return total
+
     def delete(self, sha256: str) -> None:
         """Remove the bytes; harmless when they are gone. While they are held they only go out of the way."""
         if not self._holders:

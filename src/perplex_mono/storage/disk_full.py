@@ -48,8 +48,8 @@ class DiskReserve:
         usage = shutil.disk_usage(directory)
         reserve = min(max(self.reserve_bytes, int(usage.total * self.reserve_fraction)), usage.total // 2)
         if usage.free < reserve + needed_bytes:
-            needed = f" and {needed_bytes} bytes are needed" if needed_bytes else ""
+            needed = f" and the {needed_bytes} that are needed" if needed_bytes else ""
             raise StorageFull(
-                f"The disk of '{directory}' has {usage.free} bytes free, of which {reserve} stay in reserve{needed}"
+                f"The disk has {usage.free} bytes free, less than the reserve of {reserve}{needed}"
                 " (limits.disk_reserve_bytes, limits.disk_reserve_fraction). Free some space; nothing was stored."
             )

@@ -137,7 +137,7 @@ async def test_without_room_it_is_refused_before_it_begins(tmp_path: Path) -> No
         full = await app.client.post("/api/v1/backups", json={})
         items = (await app.client.get("/api/v1/operations?kind=backup")).json()["items"]
     assert full.status_code == 507, full.text
-    assert "stay in reserve" in full.json()["detail"]
+    assert "that are needed" in full.json()["detail"]
     assert items == []
 
 

@@ -312,6 +312,22 @@ async def test_a_forged_database_is_refused(old: Path, backup: Path, statement: 
     assert contents(old) == before
 
 
+async def test_an_interrupted_restore_leaves_nothing(old: Path, backup: Path) -> None:
+    """Ctrl-C while a file is unpacked: the thread that does so has ended when the folder is removed."""
+    before, main = contents(old), asyncio.current_task()
+    assert main is not None
+
+    def interrupt(_: int) -> None:
+        main.cancel()
+
+    restoring = restore(settings_for(old), backup, on_step=lambda _: None, on_bytes=interrupt)
+    with pytest.raises(asyncio.CancelledError):
+        await restoring
+    main.uncancel()
+    assert contents(old) == before
+    assert list((old / "data").glob("restoring-*")) == []
+
+
 async def test_without_room_nothing_is_unpacked(old: Path, backup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: _Usage(10_000_000, 9_999_000, 1_000))
     before = contents(old)

@@ -81,7 +81,14 @@ async def test_one_that_failed_is_tried_again_within_an_hour(
     await schedule.look()
     assert await settled(app) == ["failed"]
     assert await listed(app) == []
+    schedule.supervisor.start()
     await schedule.look()
+    status = schedule.supervisor.status()
+    await schedule.supervisor.stop(1)
+    assert (status.state, status.reason) == (
+        "degraded",
+        "the last scheduled backup failed: It is not what was written.",
+    )
     assert await settled(app) == ["failed"]
     monkeypatch.undo()
     clock.later = timedelta(hours=1, seconds=1)
