@@ -46,7 +46,7 @@ def restore(invocation: Invocation, file: Path, data: str | None, yes: bool, che
     swapped; the library that was there is kept, and the last line says where. A restore that is killed leaves the old
     library or the new one, never a mixture. A backup that is damaged or of a newer version is refused.
 
-    With --json: backup_id, created_at, counts, data_directory, kept_aside.
+    With --json: backup_id, created_at, counts, needed_models (beside the installation's), data_directory, kept_aside.
 
     \b
     Examples:

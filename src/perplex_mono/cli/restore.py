@@ -23,6 +23,7 @@ class RestoreView(msgspec.Struct, frozen=True):
     backup_id: str
     created_at: str
     counts: Counts
+    needed_models: list[str]
     data_directory: str | None
     kept_aside: str | None
 
@@ -54,9 +55,16 @@ async def restore_backup(settings: Settings, file: Path, *, is_confirmed: bool, 
         write_json(_view(manifest, restored))
         return 0
     results().print(f"Restored into {restored.data_directory}: {describe(manifest)}.", soft_wrap=True)
+    for name in needed_models(manifest):
+        results().print(f"Its indexes need the embedding model '{name}' on this machine.", soft_wrap=True)
     if restored.kept_aside is not None:
         results().print(f"The library that was there is kept in {restored.kept_aside}", soft_wrap=True)
     return 0
+
+
+def needed_models(manifest: Manifest) -> list[str]:
+    """Embedding models beside the one that every installation has."""
+    return sorted({model.name for model in manifest.index_models} - {"bundled"})
 
 
 def describe(manifest: Manifest) -> str:
@@ -64,7 +72,7 @@ def describe(manifest: Manifest) -> str:
     counts = manifest.counts
     when = f"made {manifest.created_at:%Y-%m-%d %H:%M} UTC by perplex-mono {manifest.product_version}"
     what = f"{counts.documents} documents in {counts.collections} collections, {megabytes(manifest.size_bytes)}"
-    return f"{what}, {when}"
+    return f"{what}, {when}{', with secrets' * manifest.includes_secrets}"
 
 
 def _confirm(directory: Path, manifest: Manifest, *, as_json: bool) -> None:
@@ -80,6 +88,7 @@ def _view(manifest: Manifest, restored: Restored | None) -> RestoreView:
         backup_id=manifest.backup_id,
         created_at=manifest.created_at.isoformat(),
         counts=manifest.counts,
+        needed_models=needed_models(manifest),
         data_directory=None if restored is None else restored.data_directory,
         kept_aside=None if restored is None else restored.kept_aside,
     )

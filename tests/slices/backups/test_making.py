@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
-from perplex_mono.backups.archive import verify_archive
-from perplex_mono.backups.contents import Contents
+from perplex_mono.backups.archive import OnBytes, verify_archive
+from perplex_mono.backups.contents import Contents, write_archive
 from perplex_mono.backups.manifest import Member
 from perplex_mono.backups.secrets import NEVER_KEPT_TABLES, SECRET_COLUMNS, SECRET_TABLES
+from perplex_mono.backups.snapshot import held_originals
+from perplex_mono.storage.blobs import BlobStore
+from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import DiskReserve
 from tests.app_client import App, open_app
 
@@ -119,6 +122,26 @@ async def test_what_is_deleted_meanwhile_is_in_it_and_then_gone(
         assert not (app.data / "blobs" / "held").exists()
 
 
+async def test_originals_are_held_once_nobody_is_deleting(database: Database, tmp_path: Path) -> None:
+    """A deletion removes the bytes before it commits: a copy made in between would have the row without them."""
+    blobs = BlobStore(tmp_path / "blobs", reserve_bytes=0, reserve_fraction=0.0)
+    blobs.open()
+    happened: list[str] = []
+
+    async def hold() -> None:
+        async with held_originals(database, blobs):
+            happened.append("held")
+
+    async with database.write() as session:
+        await session.connection()
+        holding = asyncio.create_task(hold())
+        while not holding.done() and len(happened) < 100:
+            await asyncio.sleep(0)
+            happened.append("deleting")
+    await holding
+    assert happened.index("held") == 100
+
+
 async def test_one_at_a_time(tmp_path: Path) -> None:
     async with open_app(tmp_path) as app:
         first = await start_backup(app)
@@ -172,6 +195,24 @@ async def test_of_a_library_with_a_damaged_original_there_is_no_backup(tmp_path:
     assert (operation["state"], operation["error"]["type"]) == ("failed", "DataCorrupt")
     assert items == []
     assert list((app.data / "backups").iterdir()) == []
+
+
+async def test_what_cannot_be_read_back_is_no_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that stores something else than it was given."""
+
+    def write_badly(path: Path, contents: Contents, on_bytes: OnBytes) -> None:
+        write_archive(path, contents, on_bytes)
+        with path.open("r+b") as file:
+            file.seek(-4000, 2)
+            file.write(b"rot")
+
+    monkeypatch.setattr("perplex_mono.backups.jobs.write_archive", write_badly)
+    async with open_app(tmp_path) as app:
+        await app.ingest(*FILES)
+        operation = await app.settle((await start_backup(app))["operation_id"])
+        items = (await app.client.get("/api/v1/backups")).json()["items"]
+    assert (operation["state"], operation["error"]["type"]) == ("failed", "DataCorrupt")
+    assert items == []
 
 
 @pytest.mark.parametrize("include_secrets", [False, True])
