@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from perplex_mono.backups.secrets import SECRET_FILES
 from perplex_mono.errors import DataCorrupt, InvalidInput
 
 T = TypeVar("T")
@@ -20,7 +21,10 @@ SECRETS: Final = "secrets"
 
 # All that a member may be called. No name has a dot in front, so none can lead out of the folder it is unpacked into.
 _PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
-_NAME = re.compile(rf"{re.escape(DATABASE)}|{BLOBS}/[0-9a-f]{{64}}|{MODELS}/{_PART}(?:/{_PART})*|{SECRETS}/{_PART}")
+_SECRET = "|".join(re.escape(name) for name in SECRET_FILES)
+_NAME = re.compile(
+    rf"{re.escape(DATABASE)}|{BLOBS}/[0-9a-f]{{64}}|{MODELS}/{_PART}(?:/{_PART})*|{SECRETS}/(?:{_SECRET})"
+)
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MAX_NAME_BYTES = 100  # what a tar header holds without an extension
 

@@ -9,7 +9,7 @@ from loguru import logger
 
 from perplex_mono.backups.archive import read_heading
 from perplex_mono.backups.schemas import BackupView, backup_view
-from perplex_mono.errors import NotFound, PerplexError
+from perplex_mono.errors import NotFound, PerplexError, Unavailable
 from perplex_mono.storage.identity import new_id
 from perplex_mono.storage.lance_files import fsync_folder
 
@@ -31,8 +31,11 @@ class BackupRepository:
         self.folder = folder
 
     def open(self) -> None:
-        """Make the folder."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Make the folder. Raises `Unavailable` where there can be none."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise Unavailable("The folder of backups (backups.directory)", error.strerror or str(error)) from error
 
     def sweep(self) -> None:
         """Remove what a process that was killed left half made; to be called while no backup is being made."""

@@ -24,7 +24,7 @@ from perplex_mono.storage.database import Database, knows_revision
 from perplex_mono.storage.disk_full import DiskReserve, disk_full_told
 from perplex_mono.storage.identity import utc_now
 from perplex_mono.storage.lance_files import SyncedFolder
-from perplex_mono.storage.replacing import INCOMING, OUTGOING, Replacement, replace_entries
+from perplex_mono.storage.replacing import INCOMING, OUTGOING, Replacement, is_decided, replace_entries
 
 OnStep = Callable[[str], None]
 # What a restore takes out of the data directory, whether or not the backup has it.
@@ -82,13 +82,14 @@ async def restore(settings: Settings, file: Path, *, on_step: OnStep, on_bytes: 
 
 @asynccontextmanager
 async def _staging(directory: Path, now: datetime) -> AsyncIterator[Path]:
-    """A private folder inside the data directory, gone at the end."""
+    """A private folder inside the data directory, gone at the end, unless a swap that stopped halfway needs it."""
     staging = directory / f"{INCOMING}{now:%Y%m%dT%H%M%SZ}"
     staging.mkdir(mode=0o700)
     try:
         yield staging
     finally:
-        await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
+        if not is_decided(directory):
+            await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
 
 
 async def _unpack(file: Path, staging: Path, manifest: Manifest, steps: BlockingSteps) -> None:

@@ -67,12 +67,20 @@ def _place(file: Path, view: BackupView) -> Path:
 
 
 async def _follow(backend: Backend, operation_id: str, *, as_json: bool) -> None:
-    """Wait for its end. Raises `PerplexError` when it did not complete."""
-    if as_json:
-        async for _ in follow(backend, operation_id):
-            pass
-    else:
-        await follow_to_end(backend, operation_id, as_json=False)
+    """Wait for its end. Raises `PerplexError` when it did not complete.
+
+    Interrupted, a server goes on and lists it; work in this process is cancelled, or the next start would take it up.
+    """
+    try:
+        if as_json:
+            async for _ in follow(backend, operation_id):
+                pass
+        else:
+            await follow_to_end(backend, operation_id, as_json=False)
+    except asyncio.CancelledError:
+        if not backend.outlives_command:
+            await backend.act("cancel", operation_id)
+        raise
     operation = await backend.operation(operation_id)
     if operation.state != "completed":
         raise PerplexError(f"There is no backup: {summary(operation)}")

@@ -31,10 +31,18 @@ class Replacement(msgspec.Struct, frozen=True):
 
 
 def replace_entries(directory: Path, replacement: Replacement) -> None:
-    """Do the swap. All that comes in must be on disk already, and the directory locked by this process."""
+    """Do the swap. All that comes in must be on disk already, and the directory locked by this process.
+
+    Should it fail halfway, `is_decided` stays true, and the next `complete_replacement` goes on with it.
+    """
     failpoint("before_restore_swap")
     write_durably(directory / JOURNAL, msgspec.json.encode(replacement))
     complete_replacement(directory)
+
+
+def is_decided(directory: Path) -> bool:
+    """Whether a swap was begun and is not over: what waits to come in must not be touched then."""
+    return (directory / JOURNAL).exists()
 
 
 def complete_replacement(directory: Path) -> None:

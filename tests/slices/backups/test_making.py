@@ -164,6 +164,15 @@ async def test_without_room_it_is_refused_before_it_begins(tmp_path: Path) -> No
     assert items == []
 
 
+async def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    async with open_app(tmp_path, backups={"directory": str(tmp_path / "file" / "backups")}) as app:
+        refused = await app.client.post("/api/v1/backups", json={})
+        assert (await app.client.get("/api/v1/backups")).json() == {"items": []}
+    assert refused.status_code == 503
+    assert "backups.directory" in refused.json()["detail"]
+
+
 async def test_a_cancelled_backup_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_app(tmp_path) as app:
         await app.ingest(*FILES)

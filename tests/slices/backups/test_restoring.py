@@ -1,6 +1,7 @@
 """A restore is all or nothing: whatever is wrong with the file, the library that is there stays as it is."""
 
 import asyncio
+import errno
 import hashlib
 import io
 import os
@@ -234,6 +235,8 @@ def same(manifest: Manifest) -> Manifest:
         "perplex.db",
         "lock",
         "restore.journal",
+        "secrets/restore.journal",
+        "secrets/perplex.db",
         "models/a\0b",
         "models/" + "x" * 200,
     ],
@@ -386,6 +389,26 @@ def test_a_swap_is_completed_from_wherever_it_stopped(tmp_path: Path, moved: int
         "d": "new d",
     }
     assert not staging.exists()
+
+
+async def test_a_swap_that_fails_halfway_is_finished_by_the_next_opening(
+    old: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that refuses one of the moves: what waits to come in is not thrown away."""
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name == "perplex.db" and path.parent.name.startswith("restoring-"):
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        await put_back(old, backup)
+    monkeypatch.undo()
+    async with open_app(old) as app:
+        assert await app.names_found("heron", mode="sparse") == ["heron.txt"]
+        assert await app.names_found("curlew", mode="sparse") == []
 
 
 def test_what_a_killed_restore_left_goes_when_the_directory_is_opened(tmp_path: Path) -> None:
