@@ -29,6 +29,7 @@ MANIFEST: Final = "manifest.json"
 SEAL: Final = "manifest.sha256"
 BLOCK_BYTES: Final = 512
 CHUNK_BYTES: Final = 1024 * 1024
+CHECKSUM: Final = slice(148, 156)
 END: Final = bytes(2 * BLOCK_BYTES)
 OnBytes = Callable[[int], None]
 """Told of every chunk of a member that was handled; may raise to stop the work."""
@@ -162,6 +163,8 @@ class _Reader:
     def _header(self, name: str) -> int:
         """The size of the next member, which must be a regular file of this name."""
         block = self._exactly(BLOCK_BYTES)
+        if block[CHECKSUM] != _checksum(block):  # by the letter: tar programs read it in several ways
+            raise DataCorrupt("The backup is damaged, or is no backup: the head of one of its files is not right.")
         try:
             header = tarfile.TarInfo.frombuf(block, "ascii", "strict")
         except (tarfile.HeaderError, UnicodeError) as error:
@@ -194,6 +197,12 @@ def _checked_manifest(content: bytes, path: Path) -> Manifest:
 def _file_bytes(manifest: Manifest, manifest_bytes: int) -> int:
     sizes = [manifest_bytes, *(member.size_bytes for member in manifest.members), 64]
     return sum(BLOCK_BYTES + size + len(_padding(size)) for size in sizes) + len(END)
+
+
+def _checksum(header: bytes) -> bytes:
+    """POSIX.1-1988, ustar: the sum of all bytes of the header, its own field counted as blanks."""
+    total = sum(header) - sum(header[CHECKSUM]) + 8 * ord(" ")
+    return b"%06o\0 " % total
 
 
 def _padding(size_bytes: int) -> bytes:

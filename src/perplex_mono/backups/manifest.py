@@ -135,5 +135,5 @@ def _require_known_format(content: bytes) -> None:
 def _decode(content: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=shape)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError) as error:
         raise DataCorrupt(f"The backup's manifest cannot be read: {error}") from error

@@ -63,12 +63,12 @@ def test_a_member_may_be_larger_than_eight_gib() -> None:
     assert tarfile.TarInfo.frombuf(header, "ascii", "strict").size == 9 * 2**30
 
 
-@given(position=st.integers(0, len(SOUND) - 1), bit=st.integers(0, 7))
-def test_any_bit_that_is_turned_is_found(tmp_path_factory: pytest.TempPathFactory, position: int, bit: int) -> None:
-    content = bytearray(SOUND)
-    content[position] ^= 1 << bit
-    with pytest.raises((DataCorrupt, InvalidInput)):  # the number of the format may be turned into a newer one
-        verify(tmp_path_factory.getbasetemp() / "turned.tar", bytes(content))
+def test_any_byte_that_is_turned_is_found(tmp_path: Path) -> None:
+    for position in range(len(SOUND)):
+        content = bytearray(SOUND)
+        content[position] ^= 1 << position % 8
+        with pytest.raises((DataCorrupt, InvalidInput)):  # the number of the format may have become a newer one
+            verify(tmp_path / "turned.tar", bytes(content))
 
 
 @given(length=st.integers(0, len(SOUND) - 1))
