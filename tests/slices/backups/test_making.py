@@ -22,6 +22,7 @@ from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import DiskReserve
 from tests.app_client import App, open_app
 
+FULL_DISK = Path("/dev/full")
 WORDS = ("heron", "plover", "godwit")
 FILES = [(f"{word}.txt", f"The {word} waded here. ".encode() * 30) for word in WORDS]
 # Columns whose names sound as if they held a secret, and do not.
@@ -222,6 +223,19 @@ async def test_what_cannot_be_read_back_is_no_backup(tmp_path: Path, monkeypatch
         items = (await app.client.get("/api/v1/backups")).json()["items"]
     assert (operation["state"], operation["error"]["type"]) == ("failed", "DataCorrupt")
     assert items == []
+
+
+@pytest.mark.skipif(not FULL_DISK.exists(), reason="there is no device that is always full")
+async def test_a_disk_that_fills_up_ends_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_to_a_full_disk(_: Path, contents: Contents, on_bytes: OnBytes) -> None:
+        write_archive(FULL_DISK, contents, on_bytes)
+
+    monkeypatch.setattr("perplex_mono.backups.jobs.write_archive", write_to_a_full_disk)
+    async with open_app(tmp_path) as app:
+        await app.ingest(*FILES)
+        operation = await app.settle((await start_backup(app))["operation_id"])
+    assert (operation["state"], operation["error"]["type"]) == ("failed", "StorageFull")
+    assert list((app.data / "backups").iterdir()) == []
 
 
 @pytest.mark.parametrize("include_secrets", [False, True])
