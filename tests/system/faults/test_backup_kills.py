@@ -40,13 +40,11 @@ def restore(server: ServerProcess, file: Path, **environment: str) -> subprocess
     return subprocess.run(command, env=here, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize("passage", [1, 2])
+@pytest.mark.parametrize("passage", [1, pytest.param(2, marks=pytest.mark.faults)])
 def test_a_killed_backup_is_made_at_the_next_start(server: ServerProcess, faults: FaultTable, passage: int) -> None:
     fault = faults.fault("kill -9 during a backup")
-    server.start()
-    upload(server, OLD)
-    assert server.stop() == 0
     server.start(PERPLEX_FAILPOINT=f"mid_backup:{passage}")
+    upload(server, OLD)
     accepted = back_up(server)
     assert server.wait_end() == -signal.SIGKILL
     folder = server.data / "backups"
@@ -86,16 +84,9 @@ def test_a_killed_restore_leaves_the_old_library_or_the_new_one(
     there, gone = (NEW, OLD) if is_new else (OLD, NEW)
     fault.lost += names_found(server, there) != [there.name]
     fault.lost += names_found(server, gone) != []
-    assert server.stop() == 0
-    require_sound(server)
-    assert [path.name for path in server.data.glob("rest*")] == []
-
-    done = restore(server, made)
-    assert done.returncode == 0, done.stderr
-    server.start()
-    server.wait_ready()
-    fault.lost += names_found(server, NEW) != [NEW.name]
     fault.rounds += 1
     assert server.stop() == 0
     require_sound(server)
+    assert [path.name for path in server.data.glob("rest*")] == []
+    assert len(list(server.data.glob("before-restore-*"))) == is_new
     assert fault.lost == 0
