@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from perplex_mono.backups.archive import OnBytes, verify_archive
+from perplex_mono.backups.archive import OnBytes
 from perplex_mono.backups.contents import Contents, write_archive
 from perplex_mono.backups.manifest import Member
 from perplex_mono.backups.secrets import NEVER_KEPT_TABLES, SECRET_COLUMNS, SECRET_TABLES
@@ -20,11 +20,10 @@ from perplex_mono.backups.snapshot import held_originals
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import DiskReserve
-from tests.app_client import App, open_app
+from tests.app_client import open_app
+from tests.slices.backups.made import FILES, make_backup, start_backup, verify
 
 FULL_DISK = Path("/dev/full")
-WORDS = ("heron", "plover", "godwit")
-FILES = [(f"{word}.txt", f"The {word} waded here. ".encode() * 30) for word in WORDS]
 # Columns whose names sound as if they held a secret, and do not.
 HARMLESS = {
     "chunks.input_hash",
@@ -37,25 +36,6 @@ HARMLESS = {
     "pages.content_hash",
     "users.name_key",
 }
-
-
-async def start_backup(app: App, **wanted: Any) -> dict[str, Any]:
-    answer = await app.client.post("/api/v1/backups", json=wanted)
-    assert answer.status_code == 202, answer.text
-    accepted: dict[str, Any] = answer.json()
-    return accepted
-
-
-async def make_backup(app: App, **wanted: Any) -> Path:
-    """A finished backup; its file."""
-    accepted = await start_backup(app, **wanted)
-    operation = await app.settle(accepted["operation_id"])
-    assert operation["state"] == "completed", operation
-    return await app.container.backups.file(accepted["backup_id"])
-
-
-def verify(path: Path) -> Any:
-    return verify_archive(path, lambda _: None)
 
 
 def unpack_database(path: Path, folder: Path) -> sqlite3.Connection:

@@ -12,7 +12,7 @@ from perplex_mono.errors import DataCorrupt
 from perplex_mono.storage.disk_full import DiskReserve
 from perplex_mono.storage.identity import utc_now
 from tests.app_client import App, open_app
-from tests.slices.backups.test_making import FILES, make_backup
+from tests.slices.backups.made import FILES, make_backup
 
 
 class Clock:
