@@ -13,7 +13,7 @@ from perplex_mono.backups.steps import BlockingSteps
 from perplex_mono.cli.backend import Backend, open_backend
 from perplex_mono.cli.following import follow
 from perplex_mono.cli.operations import follow_to_end, summary
-from perplex_mono.cli.progress_bar import ProgressBar, megabytes
+from perplex_mono.cli.progress_bar import ProgressBar, counted, megabytes
 from perplex_mono.cli.terminal import notices, results, write_json
 from perplex_mono.errors import InvalidInput, PerplexError
 from perplex_mono.settings import Settings
@@ -50,8 +50,10 @@ async def save_backup(
 def describe(backup: BackupView) -> str:
     """What is in it, in few words."""
     counts = backup.counts
-    parts = [f"{counts.documents} documents in {counts.collections} collections", f"{counts.files} files"]
-    return ", ".join([*parts, megabytes(backup.size_bytes), *["with secrets"] * backup.includes_secrets])
+    what = f"{counted(counts.documents, 'document')} in {counted(counts.collections, 'collection')}"
+    return ", ".join(
+        [what, counted(counts.files, "file"), megabytes(backup.size_bytes), *["with secrets"] * backup.includes_secrets]
+    )
 
 
 def _require_new(file: Path) -> None:

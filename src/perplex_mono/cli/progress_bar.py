@@ -52,13 +52,12 @@ class ProgressBar:
     def begin_bytes(self, description: str, size_bytes: int) -> None:
         """So many bytes will be worked at."""
         self._bytes_of, self._sent, self._size = description, 0, size_bytes
-        self._progress.reset(self._task)
+        self._begin_anew(description)
         self.count_bytes(0)
 
     def begin_step(self, description: str) -> None:
-        """Something that has no measure; until bytes are counted again only its name is shown."""
-        self._bytes_of = description.capitalize()
-        self._show(self._bytes_of, 0, 0, "")
+        """Something that has no measure: only its name is shown."""
+        self._begin_anew(description.capitalize())
 
     def count_bytes(self, count: int) -> None:
         """So many more bytes are done; negative when they must be sent again."""
@@ -82,6 +81,11 @@ class ProgressBar:
         if event.type in ("completed", "failed", "dead", "cancelled"):
             known.update(rate_per_second=None, eta_seconds=None)
         self._show(describe(event.type, news), *figures(list(self._operations.values())))
+
+    def _begin_anew(self, description: str) -> None:
+        """Another bar in the place of this one: the total of a bar cannot become unknown again."""
+        self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(description, total=None, figures="")
 
     def _show(self, description: str, done: float, total: float, text: str) -> None:
         description = description or self._progress.tasks[0].description
@@ -120,6 +124,11 @@ def figures(operations: list[dict[str, Any]]) -> tuple[int, int, str]:
     if left:
         parts.append(f"{duration(left)} left")
     return done, total, "  ".join(parts)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 document`, `2 documents`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def amount(done: int, total: int, unit: str) -> str:

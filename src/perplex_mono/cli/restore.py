@@ -10,7 +10,7 @@ from perplex_mono.backups.archive import verify_archive
 from perplex_mono.backups.manifest import Counts, Manifest
 from perplex_mono.backups.restore import Restored, require_restorable, restore
 from perplex_mono.backups.steps import BlockingSteps
-from perplex_mono.cli.progress_bar import ProgressBar, megabytes
+from perplex_mono.cli.progress_bar import ProgressBar, counted, megabytes
 from perplex_mono.cli.terminal import notices, results, write_json
 from perplex_mono.errors import InvalidInput
 from perplex_mono.settings import LoggingSettings, Settings
@@ -71,8 +71,8 @@ def describe(manifest: Manifest) -> str:
     """What is in it and when it was made."""
     counts = manifest.counts
     when = f"made {manifest.created_at:%Y-%m-%d %H:%M} UTC by perplex-mono {manifest.product_version}"
-    what = f"{counts.documents} documents in {counts.collections} collections, {megabytes(manifest.size_bytes)}"
-    return f"{what}, {when}{', with secrets' * manifest.includes_secrets}"
+    what = f"{counted(counts.documents, 'document')} in {counted(counts.collections, 'collection')}"
+    return f"{what}, {megabytes(manifest.size_bytes)}, {when}{', with secrets' * manifest.includes_secrets}"
 
 
 def _confirm(directory: Path, manifest: Manifest, *, as_json: bool) -> None:
