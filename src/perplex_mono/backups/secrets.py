@@ -15,8 +15,8 @@ SECRET_TABLES: Final = ("api_keys",)
 # Overwritten unless secrets are asked for, by what is the hash of nothing (as in passwd(5)).
 SECRET_COLUMNS: Final = {"users": ("password_hash",)}
 NO_HASH: Final = "!"
-# Files of the data directory that are added if secrets are asked for: the key of what is stored encrypted, where there is
-# one. The set-up token is good once, and in no backup.
+# Files of the data directory that are added if secrets are asked for: the key of what is stored encrypted, where there
+# is one. The set-up token is good once, and in no backup.
 SECRET_FILES: Final = ("secret.key",)
 
 
