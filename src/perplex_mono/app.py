@@ -18,6 +18,7 @@ from perplex_mono.accounts.access import guard as access_guard
 from perplex_mono.accounts.authentication import Authenticator
 from perplex_mono.accounts.routes import ACCOUNT_ROUTES
 from perplex_mono.answers.routes import AnswerController
+from perplex_mono.backups.routes import BackupController
 from perplex_mono.container import Container
 from perplex_mono.errors import PerplexError, Unauthenticated
 from perplex_mono.ingestion.routes import ReadingController
@@ -46,6 +47,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     ReadingController,
     SourceController,
     OperationController,
+    BackupController,
     SearchController,
     AnswerController,
     all_operations_feed,
@@ -76,6 +78,7 @@ PROVIDED = (
     "summaries",
     "sources",
     "operations",
+    "backups",
     "feeds",
     "hub",
     "health_service",

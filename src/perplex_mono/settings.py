@@ -119,6 +119,12 @@ class IndexSettings(_Section, frozen=True):
     keep_retired_days: Annotated[float, Meta(ge=0.0)] = 7.0
 
 
+class BackupSettings(_Section, frozen=True):
+    directory: str = ""
+    every_hours: Annotated[float, Meta(ge=0.0)] = 0.0
+    keep: Positive = 7
+
+
 class LimitSettings(_Section, frozen=True):
     max_upload_bytes: Positive = 512 * MEGABYTE
     max_files_per_request: Positive = 100
@@ -183,6 +189,7 @@ class Settings(_Section, frozen=True):
     sources: SourceSettings = field(default_factory=SourceSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     indexes: IndexSettings = field(default_factory=IndexSettings)
+    backups: BackupSettings = field(default_factory=BackupSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)

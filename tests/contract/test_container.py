@@ -110,7 +110,7 @@ def test_last_stage_runs_as_nobody_in_particular() -> None:
 def test_the_cpu_build_is_the_default_and_cuda_an_argument() -> None:
     arguments = dict(step.rest.split("=", 1) for step in dockerfile_stages()[0] if step.word == "ARG")
     assert arguments["TORCH"] == "cpu"
-    assert arguments["TORCH_INDEX"] == "", "no address is written into the project: whoever builds decides whom to trust"
+    assert arguments["TORCH_INDEX"] == "", "whoever builds decides whom to trust"
     assert {step.word for step in dockerfile_stages()[1]}.isdisjoint({"ARG"})
 
 

@@ -15,6 +15,7 @@ from perplex_mono.settings import Settings
 
 if TYPE_CHECKING:
     from perplex_mono.answers.schemas import Answer, AnswerRequest
+    from perplex_mono.backups.schemas import BackupAccepted, BackupView
     from perplex_mono.cli.account_backends import Accounts
     from perplex_mono.cli.source_file import SourceFile
     from perplex_mono.library.schemas import (
@@ -119,6 +120,22 @@ class Backend(Protocol):
 
     async def remove_source(self, collection_id: str, source_id: str) -> "OperationAccepted":
         """Stop following a folder; its documents go. Raises `NotFound`."""
+        ...
+
+    async def start_backup(self, *, include_secrets: bool) -> "BackupAccepted":
+        """Begin to make a backup. Raises `Conflict` while one is being made, `StorageFull` without room for it."""
+        ...
+
+    async def backup(self, backup_id: str) -> "BackupView":
+        """A finished backup. Raises `NotFound`."""
+        ...
+
+    def backup_chunks(self, backup_id: str) -> "AsyncIterator[bytes]":
+        """Its file, in pieces. Raises `NotFound`, and `Unavailable` when it breaks off."""
+        ...
+
+    async def delete_backup(self, backup_id: str) -> None:
+        """Remove it. Raises `NotFound`."""
         ...
 
     async def search(self, request: "SearchRequest") -> "SearchResponse":

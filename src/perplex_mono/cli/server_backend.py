@@ -27,6 +27,7 @@ from perplex_mono.errors import (
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
 
 if TYPE_CHECKING:
+    from perplex_mono.backups.schemas import BackupAccepted, BackupView
     from perplex_mono.cli.account_backends import ServerAccounts
     from perplex_mono.library.schemas import (
         CollectionPage,
@@ -46,6 +47,7 @@ HEALTH_SECONDS = httpx.Timeout(3.0, connect=1.0)
 REQUEST_SECONDS = httpx.Timeout(60.0, connect=5.0)
 UPLOAD_SECONDS = httpx.Timeout(60.0, connect=5.0, read=600.0)  # a batch is hashed and synced before it is answered
 SILENCE_SECONDS = 75.0  # feeds ping every 30 s
+DOWNLOAD_CHUNK_BYTES = 1024 * 1024
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 PONG = '{"type":"pong"}'
 API = "/api/v1"
@@ -223,6 +225,31 @@ class ServerBackend:
         path = _source(collection_id, source_id)
         return _decode(await self._send("DELETE", path, key=("source", source_id)), OperationAccepted)
 
+    async def start_backup(self, *, include_secrets: bool) -> "BackupAccepted":
+        from perplex_mono.backups.schemas import BackupAccepted
+
+        body = {"include_secrets": include_secrets}
+        return _decode(await self._send("POST", "/backups", json=body), BackupAccepted)
+
+    async def backup(self, backup_id: str) -> "BackupView":
+        from perplex_mono.backups.schemas import BackupView
+
+        return await self._get(_backup(backup_id), BackupView, key=("backup", backup_id))
+
+    async def backup_chunks(self, backup_id: str) -> AsyncIterator[bytes]:
+        try:
+            async with self._client.stream("GET", f"{self._address}{API}{_backup(backup_id)}/file") as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise _problem(response)
+                async for chunk in response.aiter_raw(DOWNLOAD_CHUNK_BYTES):
+                    yield chunk
+        except httpx.HTTPError as error:
+            raise Unavailable(f"The server at {self._address}", _cause(error)) from error
+
+    async def delete_backup(self, backup_id: str) -> None:
+        await self._send("DELETE", _backup(backup_id), key=("backup", backup_id))
+
     async def search(self, request: SearchRequest) -> SearchResponse:
         return _decode(await self._send("POST", "/search", json=msgspec.to_builtins(request)), SearchResponse)
 
@@ -279,6 +306,10 @@ def _collection(collection_id: str) -> str:
 
 def _source(collection_id: str, source_id: str) -> str:
     return f"{_collection(collection_id)}/sources/{quote(source_id, safe='')}"
+
+
+def _backup(backup_id: str) -> str:
+    return f"/backups/{quote(backup_id, safe='')}"
 
 
 def _decode(response: httpx.Response, shape: type[T]) -> T:

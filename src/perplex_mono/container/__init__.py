@@ -13,8 +13,10 @@ from perplex_mono.accounts.service import AccountService
 from perplex_mono.answers.extractive import ExtractiveWriter
 from perplex_mono.answers.service import AnswerService
 from perplex_mono.answers.summaries import SummaryService
+from perplex_mono.backups.service import BackupService
 from perplex_mono.container.accounts import Accounts, open_accounts
 from perplex_mono.container.background import Background
+from perplex_mono.container.backups import open_backups
 from perplex_mono.container.inference import Inference, open_inference
 from perplex_mono.container.ingestion import Ingestion, open_ingestion
 from perplex_mono.container.library import Library, open_library
@@ -83,6 +85,7 @@ class Container:
     sources: SourceService
     watcher: FolderWatcher
     operations: OperationService
+    backups: BackupService
     housekeeper: Housekeeper
     feeds: FeedService
     hub: SocketHub
@@ -143,12 +146,14 @@ async def _build(
     ingestion = await open_ingestion(settings, stack, storage, inference, library, instruments.ingestion)
     searcher = _searcher(settings, storage, inference, ingestion, instruments.search)
     background = Background(settings, stack)
+    backups = await open_backups(settings, storage, ledger, background)
     folders = AllowedFolders(settings.sources.roots, settings.data_directory)
     handlers: dict[str, OperationHandler] = {
         "ingest": ingestion.handler,
         "reindex": ingestion.reindexer,
         "scan": scan_handler(settings, storage, ledger, folders, instruments.sources),
         "delete": DeleteHandler(database, ledger, storage.blobs, storage.vectors),
+        "backup": backups.handler,
     }
     dispatcher = background.dispatcher(ledger, handlers, instruments.operations)
     operations = OperationService(database, ledger, dispatcher.interrupt)
@@ -184,6 +189,7 @@ async def _build(
         sources=sources,
         watcher=folder_watcher(settings, sources, background),
         operations=operations,
+        backups=backups.service,
         housekeeper=housekeeper,
         feeds=FeedService(database, library.bus),
         hub=_hub(settings, instruments, accounts.authenticator),

@@ -20,7 +20,9 @@ from perplex_mono.storage.vectors import DocumentRows, VectorStore
 REBUILD_DOCUMENTS = 64
 
 
-async def open_mended(directory: Path, database: Database, *, fts_language: str, metrics: VectorMetrics) -> VectorStore:
+async def open_mended(
+    directory: Path, database: Database, *, fts_language: str, metrics: VectorMetrics | None = None
+) -> VectorStore:
     """Open the vector store for a server: what a power loss took from it is back before anybody searches or writes.
 
     Looks only at the ends of the files, and at every row where that or the opening found damage.

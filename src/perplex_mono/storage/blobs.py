@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 from loguru import logger
 
-from perplex_mono.errors import StorageFull, TooLarge
-from perplex_mono.storage.disk_full import disk_full_told
+from perplex_mono.errors import TooLarge
+from perplex_mono.storage.disk_full import DiskReserve, disk_full_told
 from perplex_mono.storage.identity import new_id
 
 BUFFER_BYTES = 1024 * 1024
@@ -85,8 +85,9 @@ class BlobStore:
     def __init__(self, directory: Path, *, reserve_bytes: int, reserve_fraction: float) -> None:
         self._directory = directory
         self._incoming = directory / "incoming"
-        self._reserve_bytes = reserve_bytes
-        self._reserve_fraction = reserve_fraction
+        self._held = directory / "held"
+        self._holders = 0
+        self._reserve = DiskReserve(reserve_bytes, reserve_fraction)
 
     def open(self) -> None:
         """Make the folders and sweep what an earlier process left half-written."""
@@ -97,6 +98,7 @@ class BlobStore:
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
+        self._drop_held()
 
     def receive(self, limit_bytes: int) -> IncomingBlob:
         """Begin a new blob. Raises `StorageFull` when the disk is below its reserve."""
@@ -136,9 +138,43 @@ class BlobStore:
             return set()
         return {path.name for path in self._directory.iterdir() if path.is_file()}
 
+    def stored_bytes(self) -> int:
+        """The size of all stored bytes, without what is deleted while they are counted."""
+        total = 0
+        for sha256 in self.stored():
+            with suppress(FileNotFoundError):
+                total += self.path(sha256).stat().st_size
+        return total
+
     def delete(self, sha256: str) -> None:
-        """Remove the bytes; harmless when they are gone."""
-        self.path(sha256).unlink(missing_ok=True)
+        """Remove the bytes; harmless when they are gone. While they are held they only go out of the way."""
+        if not self._holders:
+            self.path(sha256).unlink(missing_ok=True)
+            return
+        self._held.mkdir(exist_ok=True, mode=0o700)
+        with suppress(FileNotFoundError):
+            self.path(sha256).rename(self._held / sha256)
+
+    def hold(self) -> None:
+        """From now on whatever is deleted can still be read with `open_held`, until `release`.
+
+        Call it inside a write transaction: deletions happen in such, so none is half done then. What a killed process
+        left held goes at the next `open`.
+        """
+        self._holders += 1
+
+    def release(self) -> None:
+        """End one `hold`; with the last one, what was deleted meanwhile goes for good. Call it on a thread."""
+        self._holders -= 1
+        if not self._holders:
+            self._drop_held()
+
+    def open_held(self, sha256: str) -> BinaryIO:
+        """The bytes, whether or not they were deleted since `hold`. Raises `FileNotFoundError`."""
+        try:
+            return self.path(sha256).open("rb")
+        except FileNotFoundError:
+            return (self._held / sha256).open("rb")
 
     def put_aside(self, sha256: str) -> Path:
         """Move bytes that nothing refers to out of the way; the database may be older than they are."""
@@ -147,19 +183,15 @@ class BlobStore:
         return self.path(sha256).rename(aside / sha256)
 
     def reserve(self) -> int:
-        """The bytes kept free: the larger of so many and such a share of the disk, never more than half of it."""
-        total = shutil.disk_usage(self._directory).total
-        return min(max(self._reserve_bytes, int(total * self._reserve_fraction)), total // 2)
+        """The bytes that stay free on this disk."""
+        return self._reserve.bytes_of(shutil.disk_usage(self._directory).total)
 
     def require_space(self) -> None:
-        """Raise `StorageFull` when less than the reserve is free."""
-        usage = shutil.disk_usage(self._directory)
-        reserve = self.reserve()
-        if usage.free < reserve:
-            raise StorageFull(
-                f"The disk has {usage.free} bytes free, less than the reserve of {reserve}"
-                " (limits.disk_reserve_bytes, limits.disk_reserve_fraction). Free some space; nothing was stored."
-            )
+        """Raise `StorageFull` below the reserve: the larger of so many bytes and such a share of the disk."""
+        self._reserve.require(self._directory)
+
+    def _drop_held(self) -> None:
+        shutil.rmtree(self._held, ignore_errors=True)
 
 
 def keep_all(blobs: Iterable[IncomingBlob]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from perplex_mono.errors import Conflict
+from perplex_mono.storage.replacing import complete_replacement
 
 LOCK_NAME = "lock"
 
@@ -18,11 +19,15 @@ class DataDirectory:
         self.database = path / "perplex.db"
         self.blobs = path / "blobs"
         self.vectors = path / "vectors"
+        self.models = path / "models"
         self.queue = path / "queue"
         self._lock: int | None = None
 
     def open(self) -> Self:
-        """Make the folder if need be and lock it. Raises `Conflict` when another process holds it."""
+        """Make the folder if need be and lock it, and finish a restore that was killed in its last moment.
+
+        Raises `Conflict` when another process holds it.
+        """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -35,6 +40,7 @@ class DataDirectory:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._lock = descriptor
+        complete_replacement(self.path)
         return self
 
     def close(self) -> None:

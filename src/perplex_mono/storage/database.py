@@ -13,6 +13,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
@@ -109,6 +110,13 @@ class Database:
         broken = [problem for problem in integrity if problem != "ok"]
         return broken + [f"a row of {row[0]} refers to a row of {row[2]} that does not exist" for row in foreign]
 
+    async def programs(self) -> list[str]:
+        """Names of the triggers and views in the file: the product has none, and they would run by themselves."""
+        async with self.read() as session:
+            connection = await session.connection()
+            query = text("SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')")
+            return list((await connection.execute(query)).scalars())
+
     async def _commit_and_tell(self, session: AsyncSession) -> None:
         await session.commit()
         self.changes += 1
@@ -181,6 +189,11 @@ def _upgrade(connection: Connection) -> None:
         raise ConfigurationError(
             f"The data directory was written by another version of perplex-mono: {error}"
         ) from error
+
+
+def knows_revision(revision: str) -> bool:
+    """Whether a database at this revision of the schema can be opened, and brought up to this version's."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
 
 
 def alembic_config() -> Config:

@@ -1,8 +1,11 @@
 """A full disk by any of its names: each driver words it in its own way, the rest of the product knows `StorageFull`."""
 
 import errno
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from perplex_mono.errors import StorageFull
 
@@ -31,3 +34,26 @@ def disk_full_told() -> Iterator[None]:
         if is_disk_full(error):
             raise StorageFull(MESSAGE) from error
         raise
+
+
+@dataclass(frozen=True)
+class DiskReserve:
+    """Space that stays free: the larger of so many bytes and such a share of the disk, but never more than half."""
+
+    reserve_bytes: int
+    reserve_fraction: float
+
+    def bytes_of(self, total_bytes: int) -> int:
+        """What stays free of a disk of this size."""
+        return min(max(self.reserve_bytes, int(total_bytes * self.reserve_fraction)), total_bytes // 2)
+
+    def require(self, directory: Path, needed_bytes: int = 0) -> None:
+        """Raise `StorageFull` when writing so much into `directory` would go into the reserve."""
+        usage = shutil.disk_usage(directory)
+        reserve = self.bytes_of(usage.total)
+        if usage.free < reserve + needed_bytes:
+            needed = f" and the {needed_bytes} that are needed" if needed_bytes else ""
+            raise StorageFull(
+                f"The disk has {usage.free} bytes free, less than the reserve of {reserve}{needed}"
+                " (limits.disk_reserve_bytes, limits.disk_reserve_fraction). Free some space; nothing was stored."
+            )
