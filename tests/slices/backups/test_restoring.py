@@ -253,15 +253,17 @@ class _Usage:
 
 
 async def test_an_older_schema_is_brought_up_to_this_version(tmp_path: Path, backup: Path) -> None:
-    """Revision 0005 added an index; a database without it, at 0004, is one of the version before."""
-    with_database(backup, tmp_path / "older.tar", "DROP INDEX ix_chunks_index")
+    """Revision 0007 added the tables of accounts; a database without them, at 0006, is one of the version before."""
+    with_database(backup, tmp_path / "older.tar", "DROP TABLE shares")
     found = list(members_of(tmp_path / "older.tar"))
     path = tmp_path / "older.db"
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("UPDATE alembic_version SET version_num = '0004'")
+        for table in ("api_keys", "sessions", "users", "audit_events"):
+            database.execute(f"DROP TABLE {table}")
+        database.execute("UPDATE alembic_version SET version_num = '0006'")
     data = path.read_bytes()
     found[0] = Member("perplex.db", len(data), hashlib.sha256(data).hexdigest()), data
-    write(tmp_path / "older.tar", msgspec.structs.replace(read_manifest(backup), schema_revision="0004"), found)
+    write(tmp_path / "older.tar", msgspec.structs.replace(read_manifest(backup), schema_revision="0006"), found)
     await put_back(tmp_path, tmp_path / "older.tar")
     async with open_app(tmp_path) as app:
         assert await app.names_found("heron", mode="sparse") == ["heron.txt"]
