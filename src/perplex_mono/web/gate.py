@@ -30,13 +30,14 @@ from perplex_mono.web.headers import (
 )
 from perplex_mono.web.problems import problem, problem_of
 from perplex_mono.web.rate_limit import RateLimiter
-from perplex_mono.web.sockets import CLOSE_BUSY, CLOSE_FORBIDDEN, CLOSE_UNAUTHENTICATED
+from perplex_mono.web.sockets import CLOSE_BUSY, CLOSE_FORBIDDEN, CLOSE_UNAUTHENTICATED, close_reason
 
 Scope = MutableMapping[str, Any]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 Identify = Callable[[str], Awaitable[Caller]]
 """From a token to its caller; raises `Unauthenticated`."""
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 
 
@@ -89,7 +90,7 @@ class Gate:
         except PerplexError as refusal:
             await receive()
             await send({"type": "websocket.accept"})
-            await send({"type": "websocket.close", "code": _close_code(refusal), "reason": str(refusal)[:100]})
+            await send({"type": "websocket.close", "code": _close_code(refusal), "reason": close_reason(str(refusal))})
             return
         request_id_var.set(uuid.uuid4().hex)
         await self._app({**scope, SCOPE_KEY: identity}, receive, send)
@@ -170,8 +171,10 @@ class Gate:
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         handler = scope.get("path_template") or "unmatched"
-        self._metrics.http_requests.labels(scope["method"], handler, str(status)).inc()
-        self._metrics.http_request_seconds.labels(scope["method"], handler).observe(seconds)
+        # Each value of a label costs memory for ever, and clients may invent methods.
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.http_requests.labels(method, handler, str(status)).inc()
+        self._metrics.http_request_seconds.labels(method, handler).observe(seconds)
         logger.info(
             "http.request",
             method=scope["method"],
