@@ -30,14 +30,13 @@ class ApiKeyService:
     async def create(self, new: NewKey, caller: Caller, *, address: str) -> KeyMade:
         """Make a key. Raises `Forbidden` for scopes that the caller has not, `Conflict` in local mode or for too many.
 
-        A key cannot make a key that may do more than itself.
+        A key cannot make a key that may do more than itself, or for longer.
         """
         if not self._authenticator.has_users:
             raise Conflict("There are no accounts yet, so nothing asks for a key; the first user is made by set-up.")
         beyond = sorted(set(new.scopes) - caller.scopes)
         if beyond:
             raise Forbidden(f"You may not give a key the scope {', '.join(repr(scope) for scope in beyond)}.")
-        days = new.expires_in_days
         row_id = new_id()
         token = new_token("pmk", row_id)
         key = ApiKey(
@@ -46,9 +45,12 @@ class ApiKeyService:
             name=new.name,
             secret_hash=token.hash,
             scopes=sorted(set(new.scopes)),
-            expires_at=self._clock() + timedelta(days=days) if days is not None else None,
+            expires_at=self._clock() + timedelta(days=new.expires_in_days) if new.expires_in_days is not None else None,
         )
         async with self._database.write() as session:
+            if caller.credential == "key":
+                maker = await CredentialRepository(session).get_key(caller.credential_id, caller.user_id)
+                key.expires_at = _earlier(key.expires_at, maker.expires_at)
             if len(await CredentialRepository(session).list_keys(caller.user_id, MAX_KEYS, None)) >= MAX_KEYS:
                 raise Conflict(f"You have {MAX_KEYS} keys; revoke one first.")
             session.add(key)
@@ -73,3 +75,8 @@ class ApiKeyService:
             key.revoked_at = self._clock()
             session.add(audit_event("key_revoked", actor=caller, target=key.name, address=address))
         self._authenticator.forget()
+
+
+def _earlier(first: datetime | None, second: datetime | None) -> datetime | None:
+    """The earlier of two ends, of which None is never."""
+    return min((end for end in (first, second) if end is not None), default=None)

@@ -62,6 +62,14 @@ class LoginService:
             user.password_hash = await self._passwords.hash(given.password)
         return await self.begin(user, address=address, client=client)
 
+    async def require_password(self, user: User, password: str, *, address: str) -> None:
+        """Have somebody who is logged in prove it again, as limited as a login. Raises as `login` does."""
+        self._attempts.require_allowed(address, user.name_key)
+        if not await self._passwords.verify(user.password_hash, password):
+            self._attempts.failed(address, user.name_key)
+            raise Unauthenticated("The current password is not right.")
+        self._attempts.succeeded(address, user.name_key)
+
     async def begin(self, user: User, *, address: str, client: str) -> Tokens:
         """A login of a user who proved it."""
         now = self._clock()

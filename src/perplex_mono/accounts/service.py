@@ -23,7 +23,7 @@ from perplex_mono.accounts.schemas import (
     user_view,
 )
 from perplex_mono.accounts.setup_token import SetupToken
-from perplex_mono.errors import Conflict, Forbidden, Unauthenticated
+from perplex_mono.errors import Conflict, Forbidden
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import new_id, utc_now
 from perplex_mono.web.callers import LOCAL_USER, Caller
@@ -143,13 +143,16 @@ class AccountService:
         return user_view(user)
 
     async def change_own_password(self, given: NewPassword, caller: Caller, *, address: str) -> None:
-        """Change the caller's password; every other login of it ends. Raises `Unauthenticated`, `InvalidInput`."""
+        """Change the caller's password; every other login of it ends.
+
+        Raises `Unauthenticated` for the current password, `Overloaded` after too many of them, `InvalidInput` for the
+        new one.
+        """
         if caller.credential != "session":
             raise Conflict("Log in to change your password.")
         async with self._database.read() as session:
             user = await UserRepository(session).get(caller.user_id)
-        if not await self._passwords.verify(user.password_hash, given.current_password):
-            raise Unauthenticated("The current password is not right.")
+        await self._logins.require_password(user, given.current_password, address=address)
         hashed = await self._hash_of(given.new_password, user_view(user))
         async with self._database.write() as session:
             user = await UserRepository(session).get(caller.user_id)

@@ -26,8 +26,10 @@ class DataDirectory:
     def open(self) -> Self:
         """Make the folder if need be and lock it, and finish a restore that was killed in its last moment.
 
-        Raises `Conflict` when another process holds it.
+        From then on what this process writes is for its own user only, also in a folder that was there before and that
+        others may enter. Raises `Conflict` when another process holds it.
         """
+        os.umask(0o077)
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

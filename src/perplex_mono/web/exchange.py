@@ -12,6 +12,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+WHOLE_BODY_FACTOR = 10  # times the idle limit: for a JSON body, which is small, to be complete
+
 _SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -81,18 +83,27 @@ class RequestBody:
     async def buffer_json(self, length: int, max_bytes: int, max_depth: int) -> None:
         """Read the body whole before the application may have it.
 
-        Raises `TooLarge` past `max_bytes` (an announced `length` counts before the first byte) and `InvalidInput` for
-        brackets nested past `max_depth`.
+        Raises `TooLarge` past `max_bytes` (an announced `length` counts before the first byte), `InvalidInput` for
+        brackets nested past `max_depth`, and `Incomplete` for a body that never falls silent and never ends.
         """
+        seconds = WHOLE_BODY_FACTOR * self._idle_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                body = await self._whole(length, max_bytes)
+        except TimeoutError:
+            raise Incomplete(f"The body was not complete within {seconds} s.") from None
+        if await is_too_deep(body, max_depth):
+            raise InvalidInput(f"The JSON is nested more than {max_depth} levels deep (limits.max_json_depth).")
+        self._buffered = {"type": "http.request", "body": body, "more_body": False}
+
+    async def _whole(self, length: int, max_bytes: int) -> bytes:
         body = bytearray()
         while not self._is_complete:
             if length <= max_bytes:
                 body += (await self.receive()).get("body", b"")
             if max(len(body), length) > max_bytes:
                 raise TooLarge(f"The body is larger than {max_bytes} bytes (limits.max_json_bytes).")
-        if await is_too_deep(bytes(body), max_depth):
-            raise InvalidInput(f"The JSON is nested more than {max_depth} levels deep (limits.max_json_depth).")
-        self._buffered = {"type": "http.request", "body": bytes(body), "more_body": False}
+        return bytes(body)
 
 
 def with_protocol(send: Send, offered: str | None) -> Send:

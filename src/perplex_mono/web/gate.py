@@ -32,7 +32,7 @@ from perplex_mono.web.headers import (
 from perplex_mono.web.metrics import METHODS, UNMATCHED, HttpMetrics
 from perplex_mono.web.problems import problem, problem_of
 from perplex_mono.web.rate_limit import RateLimiter
-from perplex_mono.web.sockets import CLOSE_BUSY, CLOSE_FORBIDDEN, CLOSE_UNAUTHENTICATED
+from perplex_mono.web.sockets import CLOSE_BUSY, CLOSE_FORBIDDEN, CLOSE_UNAUTHENTICATED, close_reason
 
 Scope = MutableMapping[str, Any]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -91,7 +91,7 @@ class Gate:
         except PerplexError as refusal:
             await receive()
             await send({"type": "websocket.accept"})
-            await send({"type": "websocket.close", "code": _close_code(refusal), "reason": str(refusal)[:100]})
+            await send({"type": "websocket.close", "code": _close_code(refusal), "reason": close_reason(str(refusal))})
             return
         request_id_var.set(uuid.uuid4().hex)
         await self._app({**scope, SCOPE_KEY: identity}, receive, send)

@@ -23,6 +23,7 @@ CLOSED_REASON = (
 )
 REMEMBERED_HOSTS = 256
 _HEALTH_ROUTES = ("/health", "/ready")
+_FORWARDED = frozenset({b"forwarded", b"via", b"x-real-ip"})
 _SETUP_ROUTE = "/api/v1/auth/setup"
 
 
@@ -83,7 +84,7 @@ class RequestGuard:
         if not is_loopback(_host_name(host)):
             return f"Without accounts the server is addressed as localhost or 127.0.0.1, not '{host[:100]}'."
         for name in headers:
-            if name == b"forwarded" or name.startswith(b"x-forwarded-"):
+            if name in _FORWARDED or name.startswith(b"x-forwarded-"):
                 return "Without accounts the server takes no forwarded requests."
         origin = headers.get(b"origin")
         if origin is not None and not _is_own(origin.decode("latin-1"), host):

@@ -19,6 +19,7 @@ from loguru import logger
 from perplex_mono.errors import InvalidInput
 from perplex_mono.web.callers import Caller
 from perplex_mono.web.metrics import SocketMetrics
+from perplex_mono.web.rate_limit import RateLimiter
 
 Socket = WebSocket[Any, Any, Any]
 
@@ -37,7 +38,8 @@ PING_SECONDS = 30.0
 IDLE_SECONDS = 60.0
 CHECK_SECONDS = 2.0  # between looks whether the caller may still be here
 MAX_MESSAGE_BYTES = 4096
-_REASON_CHARS = 100
+MESSAGES_PER_MINUTE = 120  # from clients, which have two pings to answer
+_REASON_BYTES = 120  # a close frame holds 125 bytes, two of which are the code
 
 
 class _Closing(Exception):
@@ -156,14 +158,17 @@ class SocketHub:
 
     async def _receive(self, socket: Socket) -> None:
         """Clients only answer pings; anything they send shows that they live."""
+        rate = RateLimiter(MESSAGES_PER_MINUTE)
         while True:
             try:
                 async with asyncio.timeout(self._idle_seconds):
-                    message = await socket.receive_data(mode="text")
+                    message = await _receive_message(socket)
             except TimeoutError:
                 raise _Closing(CLOSE_LIMITS, "No answer to pings.") from None
             if len(message) > MAX_MESSAGE_BYTES:
                 raise _Closing(CLOSE_TOO_LARGE, f"Messages are limited to {MAX_MESSAGE_BYTES} characters.")
+            if rate.wait_seconds("client") > 0:
+                raise _Closing(CLOSE_LIMITS, f"Messages are limited to {MESSAGES_PER_MINUTE} a minute.")
 
     async def _ping(self, socket: Socket, lock: asyncio.Lock) -> None:
         while True:
@@ -183,6 +188,20 @@ class SocketHub:
         raise _Closing(CLOSE_RESTARTING, "The server is restarting; connect again with ?after=.")
 
 
+def close_reason(text: str) -> str:
+    """As much of a reason as fits into a close frame; one that is longer is no close frame to the client."""
+    return text.encode()[:_REASON_BYTES].decode(errors="ignore")
+
+
+async def _receive_message(socket: Socket) -> str | bytes:
+    """The next message of either kind; Litestar's own way takes one of the other kind for an empty one."""
+    event: dict[str, Any] = dict(await socket.receive())
+    if event["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(detail="The client left.", code=event["code"])
+    message: str | bytes = event.get("text") or event.get("bytes") or ""
+    return message
+
+
 async def _send(socket: Socket, message: bytes, lock: asyncio.Lock) -> None:
     try:
         async with lock, asyncio.timeout(SEND_TIMEOUT_SECONDS):
@@ -194,6 +213,6 @@ async def _send(socket: Socket, message: bytes, lock: asyncio.Lock) -> None:
 async def _close(socket: Socket, code: int, reason: str) -> None:
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-            await socket.close(code=code, reason=reason[:_REASON_CHARS])
+            await socket.close(code=code, reason=close_reason(reason))
     except (TimeoutError, WebSocketDisconnect, RuntimeError):
         logger.debug("socket.close_failed", code=code)

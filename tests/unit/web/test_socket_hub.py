@@ -1,7 +1,7 @@
 """The hub's caps, pings and ends, with a socket that is scripted instead of connected."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from perplex_mono.errors import InvalidInput
 from perplex_mono.web import sockets
 from perplex_mono.web.callers import Caller
 from perplex_mono.web.metrics import SocketMetrics
-from perplex_mono.web.sockets import Socket, SocketHub
+from perplex_mono.web.sockets import Socket, SocketHub, close_reason
 from tests.figures import figure
 
 
@@ -26,8 +26,8 @@ class Said(msgspec.Struct):
 class ScriptedSocket:
     """What the hub uses of a socket: it never says anything unless told, and remembers how it was closed."""
 
-    def __init__(self, says: list[str] | None = None, *, is_stuck: bool = False) -> None:
-        self._says = says or []
+    def __init__(self, says: Sequence[str | bytes] = (), *, is_stuck: bool = False) -> None:
+        self._says = list(says)
         self._is_stuck = is_stuck
         self.sent: list[dict[str, Any]] = []
         self.closed: tuple[int, str] | None = None
@@ -36,9 +36,10 @@ class ScriptedSocket:
     async def accept(self) -> None:
         self.accepted.set()
 
-    async def receive_data(self, mode: str) -> str:
+    async def receive(self) -> dict[str, Any]:
         if self._says:
-            return self._says.pop(0)
+            said = self._says.pop(0)
+            return {"type": "websocket.receive", "bytes" if isinstance(said, bytes) else "text": said}
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -185,11 +186,24 @@ async def test_a_caller_that_loses_its_right_is_let_go() -> None:
     await staying
 
 
-async def test_a_large_message_ends_the_feed() -> None:
-    socket = ScriptedSocket(["x" * 4096, "x" * 4097])
+@pytest.mark.parametrize("large", ["x" * 4097, b"x" * 4097])
+async def test_a_large_message_ends_the_feed(large: str | bytes) -> None:
+    socket = ScriptedSocket(["x" * 4096, b"x" * 4096, large])
     await serve(new_hub(per_user=1, total=1), socket)
     assert socket.closed is not None
     assert socket.closed[0] == 1009
+
+
+async def test_a_flood_of_messages_ends_the_feed() -> None:
+    socket = ScriptedSocket(["x"] * 1_000)
+    await serve(new_hub(per_user=1, total=1), socket)
+    assert socket.closed is not None
+    assert socket.closed[0] == 1008
+
+
+def test_a_reason_fits_into_a_close_frame() -> None:
+    assert len(close_reason("é" * 200).encode()) == 120
+    assert close_reason("A short one.") == "A short one."
 
 
 async def test_a_client_that_stops_reading_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
