@@ -187,6 +187,11 @@ def test_a52_a_key_makes_nothing_stronger_than_itself(server: ServerProcess, bob
 
 
 def test_a53_a_refresh_token_that_comes_twice_ends_the_login(server: ServerProcess, bob: httpx.Client) -> None:
+    name = bob.get("/auth/me").json()["name"]
+    oldest = _log_in(server, name).json()["refresh_token"]
+    thiefs = _refresh(server, _refresh(server, oldest).json()["refresh_token"]).json()
+    require_problem(_refresh(server, oldest), 401)
+    require_problem(_refresh(server, thiefs["refresh_token"]), 401)
     stolen = bob.headers["x-test-refresh"]
     fresh = _refresh(server, stolen)
     assert fresh.status_code == 200
@@ -260,3 +265,17 @@ def test_a59_strangers_are_limited_and_users_are_not_kept_out_by_them(
     require_problem(last, 429)
     assert int(last.headers["retry-after"]) > 0
     assert admin.get("/auth/me").status_code == 200
+
+
+async def test_a80_strangers_open_no_more_feeds_than_requests(server: ServerProcess, admin: httpx.Client) -> None:
+    headers = {"Authorization": f"Bearer pmk_{'0' * 36}_{'A' * 43}"}
+    codes = []
+    while 1013 not in codes:
+        async with connect(
+            f"ws://127.0.0.1:{server.port}/ws/operations", additional_headers=headers, proxy=None
+        ) as feed:
+            with suppress(ConnectionClosed):
+                await feed.recv()
+        codes.append(feed.close_code)
+        assert len(codes) <= 2 * ANONYMOUS
+    assert set(codes) <= {4401, 1013}
