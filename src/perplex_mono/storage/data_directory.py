@@ -2,12 +2,14 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from perplex_mono.errors import Conflict
 
 LOCK_NAME = "lock"
+MODE = 0o700
 
 
 class DataDirectory:
@@ -24,11 +26,12 @@ class DataDirectory:
     def open(self) -> Self:
         """Make the folder if need be and lock it. Raises `Conflict` when another process holds it.
 
-        From then on what this process writes is for its own user only, also in a folder that was there before and that
-        others may enter.
+        Only this user may enter it, also when it was there before (a mount, a folder made by hand); a folder of somebody
+        else's keeps its mode.
         """
-        os.umask(0o077)
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.mkdir(parents=True, exist_ok=True, mode=MODE)
+        with suppress(OSError):  # somebody else's, or read-only, which is told when it is written to
+            self.path.chmod(MODE)
         descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
