@@ -26,7 +26,7 @@ class DataDirectory:
     def open(self) -> Self:
         """Make the folder if need be and lock it. Raises `Conflict` when another process holds it.
 
-        Only this user may enter it, also when it was there before (a mount, a folder made by hand); a folder of somebody
+        Only this user may enter it, also when it was there before (a mount, a folder made by hand); one of somebody
         else's keeps its mode.
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=MODE)
