@@ -10,7 +10,7 @@ from perplex_mono.accounts.models import LoginSession, User
 from perplex_mono.accounts.passwords import Passwords
 from perplex_mono.accounts.repository import CredentialRepository, UserRepository, name_key
 from perplex_mono.accounts.schemas import Login, Tokens, user_view
-from perplex_mono.accounts.tokens import new_token, parse_token
+from perplex_mono.accounts.tokens import family_hash, new_family, new_refresh_token, new_token, parse_token
 from perplex_mono.errors import Conflict, Unauthenticated
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import new_id, utc_now
@@ -72,18 +72,19 @@ class LoginService:
 
     async def begin(self, user: User, *, address: str, client: str) -> Tokens:
         """A login of a user who proved it."""
-        now = self._clock()
+        now, family = self._clock(), new_family()
         login = LoginSession(
             id=new_id(),
             user_id=user.id,
             access_hash="",
             access_until=now,
             refresh_hash="",
+            family_hash=family_hash(family),
             refreshed_at=now,
             expires_at=now + self._refresh,
             client=client[:MAX_CLIENT_CHARS],
         )
-        tokens = self._renew(login, user)
+        tokens = self._renew(login, user, family)
         async with self._database.write() as session:
             session.add(login)
             (await UserRepository(session).get(user.id)).password_hash = user.password_hash
@@ -93,8 +94,8 @@ class LoginService:
     async def refresh(self, refresh_token: str, *, address: str) -> Tokens:
         """A fresh pair for a refresh token, which is spent with that. Raises `Unauthenticated`.
 
-        A spent token that comes again is in two hands: the login ends. Within seconds it may be a client that lost
-        the answer or asked twice; that one is told so (`Conflict`), and nothing ends.
+        A spent token that comes again, however old, is in two hands: the login ends. Within seconds the last one may be
+        of a client that lost the answer or asked twice; that one is told so (`Conflict`), and nothing ends.
         """
         token = parse_token(refresh_token)
         if token is None or token.kind != "pmr":
@@ -104,12 +105,12 @@ class LoginService:
             login, user = found or (None, None)
             if login is None or user is None or user.disabled_at is not None or login.expires_at <= self._clock():
                 raise Unauthenticated("The login has ended; log in again.")
-            is_spent = bool(login.spent_hash) and token.matches(login.spent_hash)
             if token.matches(login.refresh_hash):
-                return self._renew(login, user)
-            if not is_spent:
+                return self._renew(login, user, token.family)
+            if not token.is_of_family(login.family_hash):
                 raise Unauthenticated("The login has ended; log in again.")
-            if (self._clock() - login.refreshed_at).total_seconds() < LOST_ANSWER_SECONDS:
+            is_recent = (self._clock() - login.refreshed_at).total_seconds() < LOST_ANSWER_SECONDS
+            if is_recent and token.matches(login.spent_hash):
                 raise Conflict("This refresh token was used a moment ago; use the one that was given for it.")
             login.revoked_at = self._clock()
             actor = caller_of_session(login, user)
@@ -128,9 +129,9 @@ class LoginService:
             session.add(audit_event("logout", actor=caller, address=address))
         self._authenticator.forget()
 
-    def _renew(self, login: LoginSession, user: User) -> Tokens:
+    def _renew(self, login: LoginSession, user: User, family: str) -> Tokens:
         now = self._clock()
-        access, refresh = new_token("pma", login.id), new_token("pmr", login.id)
+        access, refresh = new_token("pma", login.id), new_refresh_token(login.id, family)
         login.access_hash, login.access_until = access.hash, now + self._access
         login.spent_hash, login.refresh_hash, login.refreshed_at = login.refresh_hash, refresh.hash, now
         return Tokens(

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -9,6 +10,7 @@ from perplex_mono.errors import Conflict
 from perplex_mono.storage.replacing import complete_replacement
 
 LOCK_NAME = "lock"
+MODE = 0o700
 
 
 class DataDirectory:
@@ -26,11 +28,12 @@ class DataDirectory:
     def open(self) -> Self:
         """Make the folder if need be and lock it, and finish a restore that was killed in its last moment.
 
-        From then on what this process writes is for its own user only, also in a folder that was there before and that
-        others may enter. Raises `Conflict` when another process holds it.
+        Only this user may enter it, also when it was there before (a mount, a folder made by hand); one of somebody
+        else's keeps its mode. Raises `Conflict` when another process holds it.
         """
-        os.umask(0o077)
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.mkdir(parents=True, exist_ok=True, mode=MODE)
+        with suppress(OSError):  # somebody else's, or read-only, which is told when it is written to
+            self.path.chmod(MODE)
         descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

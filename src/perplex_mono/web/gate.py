@@ -14,7 +14,7 @@ import msgspec
 from loguru import logger
 from opentelemetry.trace import SpanKind
 
-from perplex_mono.errors import Forbidden, PerplexError, Unauthenticated
+from perplex_mono.errors import Forbidden, Overloaded, PerplexError, Unauthenticated
 from perplex_mono.telemetry.labels import within
 from perplex_mono.telemetry.logs import request_id_var
 from perplex_mono.telemetry.traces import span
@@ -97,12 +97,14 @@ class Gate:
         await self._app({**scope, SCOPE_KEY: identity}, receive, send)
 
     async def _admitted(self, scope: Scope, headers: Mapping[bytes, bytes], offered: str | None) -> Identity:
-        """Who wants to listen to a feed. Raises `Forbidden`, `Unauthenticated` and what looking it up raises."""
+        """Who wants to listen. Raises `Forbidden`, `Unauthenticated`, or `Overloaded` for strangers who try often."""
         refusal = self._guard.refusal(scope["path"], headers)
         if refusal is not None:
             raise Forbidden(refusal)
         token = bearer_token(headers) or (offered and offered.removeprefix(TOKEN_PROTOCOL))
         identity = await self._who(scope, headers, token)
+        if identity.caller is None and self._wait_seconds(identity) > 0:
+            raise Overloaded("Too many attempts; try again later.")
         self._admit_listener(identity)
         return identity
 

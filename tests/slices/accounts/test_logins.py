@@ -99,6 +99,23 @@ async def test_a_refresh_token_in_two_hands_ends_the_login(app: App) -> None:
     assert [event["outcome"] for event in events] == ["refused"]
 
 
+async def test_a_thief_who_refreshed_twice_is_found_out_too(app: App) -> None:
+    first = (await _log_in(app)).json()
+    second = (await _refresh(app, first["refresh_token"])).json()
+    third = (await _refresh(app, second["refresh_token"])).json()
+    assert (await _refresh(app, first["refresh_token"])).status_code == 401
+    assert (await _refresh(app, third["refresh_token"])).status_code == 401
+    assert await _me(app, third["access_token"]) == 401
+
+
+async def test_a_refresh_token_that_was_never_given_ends_nothing(app: App) -> None:
+    tokens = (await _log_in(app)).json()
+    kind, row_id, _ = tokens["refresh_token"].split("_", 2)
+    for forged in ("A" * 43, "A" * 43 + "." + "A" * 43, "."):
+        assert (await _refresh(app, f"{kind}_{row_id}_{forged}")).status_code == 401
+    assert (await _refresh(app, tokens["refresh_token"])).status_code == 200
+
+
 async def test_access_tokens_end_by_themselves_and_refresh_tokens_later(app: App) -> None:
     tokens = (await _log_in(app)).json()
     await _age(app, access_until=1)

@@ -148,7 +148,9 @@ def test_a08_the_head_of_a_part_ends(server: ServerProcess) -> None:
 def test_a09_deep_fields_and_bodies_are_refused(server: ServerProcess) -> None:
     deep = b'{"a":' * 10_000
     require_problem(post_form(server, part(deep, name="metadata") + END_OF_FORM), 400)
-    require_problem(httpx.post(f"{server.url}/api/v1/search", content=b"[" * 100_000), 400)
+    for kind in ("application/json", "text/plain", FORM):
+        answer = httpx.post(f"{server.url}/api/v1/search", content=b"[" * 100_000, headers={"Content-Type": kind})
+        require_problem(answer, 400)
 
 
 def test_a10_a_body_that_is_no_form_stores_nothing(server: ServerProcess) -> None:

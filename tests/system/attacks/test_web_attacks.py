@@ -13,10 +13,13 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.server_process import ServerProcess
 from tests.system.attacks.hostile_client import (
+    FORM,
     MEGABYTE,
+    UPLOADS,
     bounded_growth,
     head,
     headers_of,
+    part,
     send_raw,
     status_of,
 )
@@ -173,10 +176,13 @@ def test_a69_heads_that_trickle_are_cut_off_and_hold_up_nobody(server: ServerPro
         client.close()
 
 
-def test_a70_a_body_that_trickles_is_cut_off(server: ServerProcess) -> None:
+@pytest.mark.parametrize("is_upload", [False, True])
+def test_a70_a_body_that_trickles_is_cut_off(server: ServerProcess, is_upload: bool) -> None:
+    request, kind = (f"POST {UPLOADS}", FORM) if is_upload else ("POST /api/v1/search", "application/json")
     started = time.monotonic()
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
-        client.sendall(head(server, "POST /api/v1/search", "Content-Length: 100000"))
+        client.sendall(head(server, request, f"Content-Type: {kind}", "Content-Length: 100000"))
+        client.sendall(part(b"", file_name=b"slow.txt")[:-2] if is_upload else b"{")
         client.settimeout(0.3)
         received = b""
         while not received and time.monotonic() - started < 60:
