@@ -18,6 +18,7 @@ PerplexError
 └── DocumentFailure             one document cannot be ingested; carries a stable code
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 FailureCode = Literal[
@@ -34,6 +35,15 @@ FailureCode = Literal[
 ]
 
 RETRYABLE_FAILURES: frozenset[FailureCode] = frozenset({"timeout", "memory", "ocr_unavailable", "internal"})
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what caused it, each once: drivers may build chains that bite their own tail."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__
 
 
 class PerplexError(Exception):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from perplex_mono.errors import StorageFull
+from perplex_mono.errors import StorageFull, causes
 
 MESSAGE = "The disk is full; nothing was stored. Free some space and try again."
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -16,12 +16,11 @@ _WORDS = ("no space left on device", "database or disk is full", "quota exceeded
 
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether the error or its cause is a full disk, by the system's number or by SQLite's or Lance's words."""
-    while error is not None:
-        if isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in _NO_SPACE):
+    for cause in causes(error):
+        if isinstance(cause, StorageFull) or (isinstance(cause, OSError) and cause.errno in _NO_SPACE):
             return True
-        if any(words in str(error).lower() for words in _WORDS):
+        if any(words in str(cause).lower() for words in _WORDS):
             return True
-        error = error.__cause__
     return False
 
 

@@ -24,6 +24,7 @@ from perplex_mono.errors import (
     TooLarge,
     Unauthenticated,
     Unavailable,
+    causes,
 )
 from perplex_mono.telemetry.traces import current_trace_id
 from perplex_mono.web.allowed_values import allowed_values
@@ -130,11 +131,7 @@ def _title(slug: str) -> str:
 
 
 def _is_recursion(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, RecursionError):
-            return True
-        error = error.__cause__
-    return False
+    return any(isinstance(cause, RecursionError) for cause in causes(error))
 
 
 def _field_errors(request: Request[Any, Any, Any], error: HTTPException) -> list[dict[str, str]]:
