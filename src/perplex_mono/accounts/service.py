@@ -71,7 +71,9 @@ class AccountService:
         """
         if caller is None and not self._setup_token.matches(first.token):
             await self._audit.write(audit_event("setup", target=first.name, address=address, allowed=False))
-            raise Forbidden("The set-up token is not right; the server's log shows it, or auth.setup_token_file.")
+            raise Forbidden(
+                "The set-up token is not right; the log shows it as setup_code, or auth.setup_token_file names it."
+            )
         require_good(first.password, first.name)
         user = await self._new_user(LOCAL_USER, first.name, first.password, "admin")
         async with self._database.write() as session:

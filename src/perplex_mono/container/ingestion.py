@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from perplex_mono.container.inference import Inference
 from perplex_mono.container.library import Library
 from perplex_mono.container.storage import Storage
-from perplex_mono.inference.ocr_engines import usable_cores
+from perplex_mono.inference.memory import usable_cores
 from perplex_mono.ingestion.attachments import AttachmentKeeper
 from perplex_mono.ingestion.bundles import BundleIndexer
 from perplex_mono.ingestion.committer import IndexCommitter

@@ -1,11 +1,10 @@
 """Chooses the OCR engine: the one place that knows which there are."""
 
-import os
-import sys
 from functools import partial
 from typing import Literal
 
 from perplex_mono.errors import Unavailable
+from perplex_mono.inference.memory import usable_cores
 from perplex_mono.inference.metrics import InferenceMetrics
 from perplex_mono.inference.ocr import OcrEngine, OcrPage, OcrStatus, PageRaster
 from perplex_mono.inference.ocr_models import RAPIDOCR, RAPIDOCR_ONNXRUNTIME, ModelFiles
@@ -41,13 +40,6 @@ def open_ocr(
     return PooledOcrEngine(
         sources, threads=threads, max_queued_pages=max_queued_pages, lower_priority=lower_priority, metrics=metrics
     )
-
-
-def usable_cores() -> int:
-    """Give the number of cores this process may run on."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _load(files: ModelFiles, threads: int, batch_width: int) -> Reader:

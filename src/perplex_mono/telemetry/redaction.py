@@ -41,6 +41,7 @@ _SHAPES: Final = (
     (re.compile(r"(://[^\s/:@]{0,100}:)[^\s/@]+(?=@)"), r"\1"),
     (re.compile(r"\b(bearer\s{1,3})[\w.~+/=-]{6,}", re.IGNORECASE), r"\1"),
     (re.compile(r"\b(Basic\s{1,3})(?=[A-Za-z]{0,80}[0-9+/=])[A-Za-z0-9+/]{6,}={0,2}"), r"\1"),
+    (re.compile(r"\b(pm[akr]_)[\w.-]{20,}"), r"\1"),  # this product's own tokens and keys
     (re.compile(r"\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*"), ""),
 )
 

@@ -18,8 +18,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 CLOSED_REASON = (
     "The server is bound beyond this machine and has no user yet, so it answers nothing but /health, /ready and"
-    " POST /api/v1/auth/setup. Make the first user with the set-up token (`perplex-mono user setup`), or bind the"
-    " server to 127.0.0.1 (server.host) to use it without accounts."
+    " POST /api/v1/auth/setup. Make the first user with the set-up token, which the log shows as setup_code"
+    " (`perplex-mono user setup NAME --token-file FILE`), or bind the server to 127.0.0.1 (server.host) to use it"
+    " without accounts."
 )
 REMEMBERED_HOSTS = 256
 _HEALTH_ROUTES = ("/health", "/ready")

@@ -30,6 +30,7 @@ from perplex_mono.telemetry.traces import current_trace_id
 from perplex_mono.web.allowed_values import allowed_values
 
 MEDIA_TYPE = "application/problem+json"
+BODY = "data"  # by which name handlers ask for it
 
 # kind of error -> status, slug, title; the first match from the top counts
 _KINDS: list[tuple[type[PerplexError], int, str, str]] = [
@@ -146,6 +147,8 @@ def _field_errors(request: Request[Any, Any, Any], error: HTTPException) -> list
 
 def _field_message(request: Request[Any, Any, Any], item: dict[str, Any]) -> str:
     message, field = str(item.get("message", "")), str(item.get("key", ""))
+    if field == BODY and message == repr(BODY):  # a KeyError, in the framework's words
+        return "The body is missing; this call needs a JSON object."
     if not message.startswith("Invalid enum value"):
         return message
     path = ["data", *field.split(".")] if item.get("source") == "body" else [field]

@@ -111,6 +111,11 @@ async def test_bodies_that_are_not_what_they_should_be(app: App, content: bytes)
     require_problem(answer, 400, "invalid-input")
 
 
+async def test_a_missing_body_is_told_in_words(app: App) -> None:
+    body = require_problem(await app.client.post("/api/v1/search"), 400, "invalid-input")
+    assert body["errors"] == [{"field": "data", "message": "The body is missing; this call needs a JSON object."}]
+
+
 async def test_a_wrong_field_is_named(app: App) -> None:
     body = require_problem(
         await app.client.post("/api/v1/search", json={"query": "x", "limit": "ten"}), 400, "invalid-input"

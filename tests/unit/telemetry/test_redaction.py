@@ -33,6 +33,9 @@ SECRET = "hunter2-Zx81_q"
         "refresh_token = {}",
         "X-Api-Key: {}",
         "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----",
+        "came with pmk_0199f0a1-7c2e-7d1a-9b1e-3f0c2a1b4c5d_{}",
+        "offered access_token.pma_0199f0a1-7c2e-7d1a-9b1e-3f0c2a1b4c5d_{} as subprotocol",
+        "pmr_0199f0a1-7c2e-7d1a-9b1e-3f0c2a1b4c5d_family.{} came again",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.{}",
     ],
 )
