@@ -31,9 +31,9 @@ _SECURITY_HEADERS = [
 class Exchange:
     """The answer of one request: adds our headers, remembers the status."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self._send = send
-        self._extra = [(b"x-request-id", request_id.encode()), *_SECURITY_HEADERS]
+        self._extra = [(b"x-request-id", request_id.encode()), *_SECURITY_HEADERS, *headers]
         self.status = 0
         self.is_started = False
 

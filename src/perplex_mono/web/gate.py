@@ -20,7 +20,7 @@ from perplex_mono.telemetry.logs import request_id_var
 from perplex_mono.telemetry.traces import span
 from perplex_mono.web.callers import LOCAL_CALLER, SCOPE_KEY, Caller, Identity
 from perplex_mono.web.exchange import Exchange, Receive, RequestBody, Send, with_protocol
-from perplex_mono.web.guard import RequestGuard
+from perplex_mono.web.guard import RequestGuard, network_of
 from perplex_mono.web.headers import (
     TOKEN_PROTOCOL,
     announced_length,
@@ -30,9 +30,9 @@ from perplex_mono.web.headers import (
     offered_protocol,
 )
 from perplex_mono.web.metrics import METHODS, UNMATCHED, HttpMetrics
-from perplex_mono.web.problems import problem, problem_of
+from perplex_mono.web.problems import problem, problem_of, unexpected
 from perplex_mono.web.rate_limit import RateLimiter
-from perplex_mono.web.sockets import CLOSE_BUSY, CLOSE_FORBIDDEN, CLOSE_UNAUTHENTICATED, close_reason
+from perplex_mono.web.sockets import CLOSE_BUSY, CLOSE_FORBIDDEN, CLOSE_INTERNAL, CLOSE_UNAUTHENTICATED, close_reason
 
 Scope = MutableMapping[str, Any]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -93,6 +93,12 @@ class Gate:
             await send({"type": "websocket.accept"})
             await send({"type": "websocket.close", "code": _close_code(refusal), "reason": close_reason(str(refusal))})
             return
+        except Exception:
+            logger.exception("socket.admission_broke")
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": CLOSE_INTERNAL, "reason": "The server failed to answer."})
+            return
         request_id_var.set(uuid.uuid4().hex)
         await self._app({**scope, SCOPE_KEY: identity}, receive, send)
 
@@ -112,7 +118,7 @@ class Gate:
         headers = joined(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        exchange = Exchange(send, request_id)
+        exchange = Exchange(send, request_id, self._guard.cors_headers(headers))
         if scope["method"] == "HEAD":
             # The server leaves out the body of the answer, so asking for it as GET is all there is to do.
             scope = {**scope, "method": "GET"}
@@ -153,7 +159,7 @@ class Gate:
         body = RequestBody(receive, self._limits.body_idle_seconds)
         try:
             identity = await self._who(scope, headers, bearer_token(headers))
-            wait = self._wait_seconds(identity)
+            wait = 0.0 if self._is_preflight(scope, headers) else self._wait_seconds(identity)
             if wait > 0:
                 retry = (b"retry-after", str(max(1, round(wait))).encode())
                 answer = problem(429, "rate-limited", "Too many requests", "Try again later.", scope["path"])
@@ -168,6 +174,15 @@ class Gate:
         except PerplexError as error:
             if not exchange.is_started:
                 await exchange.refuse(problem_of(error, scope["path"]))
+        except Exception as error:
+            logger.opt(exception=error).error("request.broke", path=scope["path"])
+            if not exchange.is_started:
+                await exchange.refuse(unexpected(scope["path"]))
+
+    def _is_preflight(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a browser asks on its own, and without a token, if a page of a listed origin may make a request."""
+        is_asking = scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
+        return is_asking and bool(self._guard.cors_headers(headers))
 
     async def _who(self, scope: Scope, headers: Mapping[bytes, bytes], token: str | None) -> Identity:
         """Who makes the request; a credential that is not good makes it nobody's, and says why."""
@@ -185,7 +200,7 @@ class Gate:
     def _wait_seconds(self, identity: Identity) -> float:
         if identity.caller is not None:
             return self._of_users.wait_seconds(identity.caller.user_id)
-        return self._of_strangers.wait_seconds(identity.address)
+        return self._of_strangers.wait_seconds(network_of(identity.address))
 
 
 def _close_code(refusal: PerplexError) -> int:

@@ -17,6 +17,7 @@ from perplex_mono.telemetry.supervision import ComponentStatus
 from perplex_mono.web.callers import ADMIN, PUBLIC, READ
 
 PROBE_TIMEOUT_SECONDS = 5.0
+READY_KEEP_SECONDS = 1.0
 Probe = Callable[[], ComponentStatus | Awaitable[ComponentStatus]]
 
 
@@ -61,10 +62,14 @@ class HealthService:
         self._probes: dict[str, Probe] = {**vital, **others}
         self._started = time.monotonic()
         self._is_stopping = False
+        self._looking = asyncio.Lock()
+        self._view: ReadyView | None = None
+        self._looked_at = 0.0
 
     def stop(self) -> None:
         """From now on the server is unready: it is shutting down."""
         self._is_stopping = True
+        self._view = None
 
     def health(self) -> HealthView:
         """Alive; touches nothing that could hang."""
@@ -77,7 +82,14 @@ class HealthService:
         )
 
     async def ready(self) -> ReadyView:
-        """All components by name."""
+        """All components by name, as they were at most a second ago: anybody may ask, and looking costs a commit."""
+        async with self._looking:
+            if self._view is None or time.monotonic() - self._looked_at > READY_KEEP_SECONDS:
+                self._view = await self._look()
+                self._looked_at = time.monotonic()
+            return self._view
+
+    async def _look(self) -> ReadyView:
         statuses = await asyncio.gather(*(_ask(name, probe) for name, probe in self._probes.items()))
         by_name = dict(zip(self._probes, statuses, strict=True))
         if self._is_stopping:

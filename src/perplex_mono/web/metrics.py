@@ -14,7 +14,7 @@ METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNMATCHED: Final = "unmatched"
 LEFT: Final = "client"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_CODES: Final = frozenset({LEFT, "1008", "1009", "1011", "1012", "1013"})
+_CODES: Final = frozenset({LEFT, "1008", "1009", "1011", "1012", "1013", "4401"})
 _COMPONENT_LEVELS: Final = {"ok": 0, "degraded": 1, "down": 2}
 _SERVER_LEVELS: Final = {"ready": 0, "degraded": 1, "unready": 2}
 

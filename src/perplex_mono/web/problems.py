@@ -98,6 +98,11 @@ def problem_of(error: PerplexError, path: str) -> Problem:
     return problem(status, slug, title, str(error), path)
 
 
+def unexpected(path: str) -> Problem:
+    """The problem of an error that nobody raised on purpose; what it was is told to the log alone."""
+    return problem(500, "internal", "Internal error", "The server failed to answer; its log has the trace.", path)
+
+
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """The answer for any exception a handler raised."""
     headers: dict[str, str] = {}
@@ -116,7 +121,7 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Prob
         body = problem(400, "invalid-input", _title("invalid-input"), "The JSON is nested too deeply.", path)
     else:
         logger.opt(exception=error).error("request.broke", path=path)
-        body = problem(500, "internal", "Internal error", "The server failed to answer; its log has the trace.", path)
+        body = unexpected(path)
     if body.status >= 500 and isinstance(error, PerplexError):
         logger.warning("request.refused", path=path, status=body.status, reason=str(error))
     return Response(body, status_code=body.status, media_type=MEDIA_TYPE, headers=headers)
