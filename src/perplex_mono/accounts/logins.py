@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from perplex_mono.accounts.attempts import LoginAttempts
-from perplex_mono.accounts.audit import AuditLog, audit_event
+from perplex_mono.accounts.audit import AuditLog, record
 from perplex_mono.accounts.authentication import Authenticator, caller_of_session
 from perplex_mono.accounts.models import LoginSession, User
 from perplex_mono.accounts.passwords import Passwords
@@ -17,6 +17,8 @@ from perplex_mono.storage.identity import new_id, utc_now
 from perplex_mono.web.callers import Caller
 
 LOST_ANSWER_SECONDS = 10.0
+UNKNOWN_NAME = "(unknown name)"
+NOT_RIGHT = "The name or the password is not right."
 MAX_CLIENT_CHARS = 200
 
 
@@ -55,23 +57,28 @@ class LoginService:
         is_right = await self._passwords.verify(user.password_hash if user else None, given.password)
         if user is None or not is_right or user.disabled_at is not None:
             self._attempts.failed(address, name_key(given.name))
-            await self._audit.write(audit_event("login", target=given.name, address=address, allowed=False))
-            raise Unauthenticated("The name or the password is not right.")
+            # What was typed as a name that nobody has may be a password in the wrong field.
+            await self._audit.refused("login", target=user.name if user else UNKNOWN_NAME, address=address)
+            raise Unauthenticated(NOT_RIGHT)
         self._attempts.succeeded(address, name_key(given.name))
-        if self._passwords.is_outdated(user.password_hash):
-            user.password_hash = await self._passwords.hash(given.password)
-        return await self.begin(user, address=address, client=client)
+        is_outdated = self._passwords.is_outdated(user.password_hash)
+        rehashed = await self._passwords.hash(given.password) if is_outdated else None
+        return await self.begin(user, address=address, client=client, rehashed=rehashed)
 
     async def require_password(self, user: User, password: str, *, address: str) -> None:
         """Have somebody who is logged in prove it again, as limited as a login. Raises as `login` does."""
         self._attempts.require_allowed(address, user.name_key)
         if not await self._passwords.verify(user.password_hash, password):
             self._attempts.failed(address, user.name_key)
+            await self._audit.refused("password_changed", target=user.name, address=address)
             raise Unauthenticated("The current password is not right.")
         self._attempts.succeeded(address, user.name_key)
 
-    async def begin(self, user: User, *, address: str, client: str) -> Tokens:
-        """A login of a user who proved it."""
+    async def begin(self, user: User, *, address: str, client: str, rehashed: str | None = None) -> Tokens:
+        """A login of a user who proved it with the password whose hash `user` has; `rehashed` takes its place.
+
+        Raises `Unauthenticated` when that password was changed, or the user disabled, while it was checked.
+        """
         now, family = self._clock(), new_family()
         login = LoginSession(
             id=new_id(),
@@ -85,10 +92,13 @@ class LoginService:
             client=client[:MAX_CLIENT_CHARS],
         )
         tokens = self._renew(login, user, family)
-        async with self._database.write() as session:
+        async with self._database.write(is_content=False) as session:
+            now_stored = await UserRepository(session).get(user.id)
+            if now_stored.password_hash != user.password_hash or now_stored.disabled_at is not None:
+                raise Unauthenticated(NOT_RIGHT)
+            now_stored.password_hash = rehashed or now_stored.password_hash
             session.add(login)
-            (await UserRepository(session).get(user.id)).password_hash = user.password_hash
-            session.add(audit_event("login", actor=caller_of_session(login, user), target=user.name, address=address))
+            record(session, "login", actor=caller_of_session(login, user), target=user.name, address=address)
         return tokens
 
     async def refresh(self, refresh_token: str, *, address: str) -> Tokens:
@@ -100,7 +110,7 @@ class LoginService:
         token = parse_token(refresh_token)
         if token is None or token.kind != "pmr":
             raise Unauthenticated("This is no refresh token.")
-        async with self._database.write() as session:
+        async with self._database.write(is_content=False) as session:
             found = await CredentialRepository(session).find_session(token.row_id)
             login, user = found or (None, None)
             if login is None or user is None or user.disabled_at is not None or login.expires_at <= self._clock():
@@ -114,20 +124,20 @@ class LoginService:
                 raise Conflict("This refresh token was used a moment ago; use the one that was given for it.")
             login.revoked_at = self._clock()
             actor = caller_of_session(login, user)
-            session.add(audit_event("token_reuse", actor=actor, target=user.name, address=address, allowed=False))
-        self._authenticator.forget()
+            record(session, "token_reuse", actor=actor, target=user.name, address=address, allowed=False)
+            self._authenticator.forget_with(session)
         raise Unauthenticated("This refresh token was used before, so its login was ended; log in again.")
 
     async def logout(self, caller: Caller, *, address: str) -> None:
         """End the caller's login; what it came with is not good any more. Raises `Conflict` for other credentials."""
         if caller.credential != "session":
             raise Conflict("Only a login can be ended so; API keys are revoked, and local mode has none.")
-        async with self._database.write() as session:
+        async with self._database.write(is_content=False) as session:
             found = await CredentialRepository(session).find_session(caller.credential_id)
             if found is not None:
                 found[0].revoked_at = self._clock()
-            session.add(audit_event("logout", actor=caller, address=address))
-        self._authenticator.forget()
+            record(session, "logout", actor=caller, address=address)
+            self._authenticator.forget_with(session)
 
     def _renew(self, login: LoginSession, user: User, family: str) -> Tokens:
         now = self._clock()

@@ -38,6 +38,7 @@ async def save_backup(
         await _follow(backend, accepted.operation_id, as_json=as_json)
         view = await backend.backup(accepted.backup_id)
         path = _place(file, view)
+        _require_new(path)  # the server's own folder holds a file of that name
         await _fetch(backend, view, path)
         await backend.delete_backup(view.id)
     if as_json:

@@ -45,10 +45,6 @@ class ProgressBar:
         """A line above the bar."""
         self._console.print(Text(one_line(text)))
 
-    def begin_upload(self, size_bytes: int) -> None:
-        """So many bytes will be handed over."""
-        self.begin_bytes("Uploading", size_bytes)
-
     def begin_bytes(self, description: str, size_bytes: int) -> None:
         """So many bytes will be worked at."""
         self._bytes_of, self._sent, self._size = description, 0, size_bytes

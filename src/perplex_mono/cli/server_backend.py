@@ -272,9 +272,9 @@ class ServerBackend:
             options["json"] = msgspec.to_builtins(body)
         return _decode(await self._send(method, path, **options), shape)
 
-    async def delete(self, path: str, key: tuple[str, str]) -> None:
-        """A call that removes what `key` names and answers nothing. Raises `PerplexError` kinds."""
-        await self._send("DELETE", path, key=key)
+    async def send(self, method: str, path: str, key: tuple[str, str] | None = None) -> None:
+        """A call that answers nothing; `key` says what a 404 means. Raises `PerplexError` kinds."""
+        await self._send(method, path, key=key)
 
     async def _get(
         self,

@@ -139,10 +139,9 @@ async def _build(
     settings: Settings, stack: AsyncExitStack, instruments: Instruments, storage: Storage, inference: Inference
 ) -> Container:
     limits, database = settings.limits, storage.database
-    accounts = await open_accounts(settings, stack, storage)
     library = await open_library(settings, storage, inference, instruments)
     ledger, documents = library.ledger, library.documents
-    accounts.service.on_created(library.collections.add_default)
+    accounts = await open_accounts(settings, stack, storage, library.collections)
     ingestion = await open_ingestion(settings, stack, storage, inference, library, instruments.ingestion)
     searcher = _searcher(settings, storage, inference, ingestion, instruments.search)
     background = Background(settings, stack)
@@ -220,7 +219,7 @@ def _housekeeper(
         library.indexes,
         storage.vectors,
         is_idle=lambda: dispatcher.running_count == 0,
-        forget_old=accounts.audit.forget_old,
+        tidy_accounts=accounts.tidy,
         event_days=settings.limits.event_retention_days,
         retired_days=settings.indexes.keep_retired_days,
     )

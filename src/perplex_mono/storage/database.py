@@ -50,7 +50,7 @@ class Database:
         self._writer = _engine(path, read_only=False)
         self._readers = _engine(path, read_only=True)
         self.changes = 0
-        """Grows with every commit: what was read at one value still holds while it stays the same."""
+        """Grows with every commit of content: what a search found at one value still holds while it stays the same."""
 
     def measure_with(self, metrics: DatabaseMetrics) -> None:
         """Count every statement from now on, and tell the size of the file."""
@@ -70,15 +70,17 @@ class Database:
             await connection.commit()
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def write(self, *, is_content: bool = True) -> AsyncIterator[AsyncSession]:
         """A write transaction: committed when the block ends, rolled back when it raises.
+
+        One that is not `is_content` changes nothing that a search could show to anybody.
 
         Functions given to `after_commit` run once the commit is durable; a failed transaction drops them. The commit
         itself is shielded: a cancelled caller never leaves it half told.
         """
         async with AsyncSession(self._writer, expire_on_commit=False) as session:
             yield session
-            commit = asyncio.ensure_future(self._commit_and_tell(session))
+            commit = asyncio.ensure_future(self._commit_and_tell(session, is_content=is_content))
             try:
                 await asyncio.shield(commit)
             except asyncio.CancelledError:
@@ -95,7 +97,7 @@ class Database:
         """Prove that the database can be read and written; raises what the driver raises."""
         async with self.read() as session:
             await session.exec(text("SELECT 1"))  # type: ignore[call-overload]  # sqlmodel types exec() for its own select
-        async with self.write() as session:
+        async with self.write(is_content=False) as session:
             await session.exec(text("UPDATE heartbeat SET beat = beat + 1"))  # type: ignore[call-overload]  # same
 
     async def damage(self) -> list[str]:
@@ -117,9 +119,9 @@ class Database:
             query = text("SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')")
             return list((await connection.execute(query)).scalars())
 
-    async def _commit_and_tell(self, session: AsyncSession) -> None:
+    async def _commit_and_tell(self, session: AsyncSession, *, is_content: bool) -> None:
         await session.commit()
-        self.changes += 1
+        self.changes += is_content
         for tell in session.info.pop(AFTER_COMMIT, []):
             tell()
 

@@ -12,6 +12,7 @@ from sqlmodel import select
 
 from perplex_mono.accounts.authentication import REMEMBERED_SECONDS
 from perplex_mono.accounts.models import LoginSession, User
+from perplex_mono.accounts.passwords import Passwords
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import utc_now
 from tests.app_client import PASSWORD, App, local_client, open_app
@@ -180,3 +181,27 @@ async def test_what_changes_behind_our_back_counts_within_seconds(app: App) -> N
             login.revoked_at = utc_now()
     await asyncio.sleep(REMEMBERED_SECONDS)
     assert await _me(app, token) == 401
+
+
+async def test_a_password_that_changes_while_it_is_checked_is_not_good_any_more(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = await app.new_user("bob")
+    verify = Passwords.verify
+    is_checked, is_changed = asyncio.Event(), asyncio.Event()
+
+    async def slow(hasher: Passwords, *arguments: Any) -> Any:
+        result = await verify(hasher, *arguments)
+        is_checked.set()
+        await is_changed.wait()
+        return result
+
+    monkeypatch.setattr(Passwords, "verify", slow)
+    login = asyncio.create_task(_log_in(app, "bob"))
+    await is_checked.wait()
+    monkeypatch.setattr(Passwords, "verify", verify)
+    new = {"current_password": PASSWORD, "new_password": "another walk in the rain"}
+    assert (await bob.post("/api/v1/auth/password", json=new)).status_code == 204
+    is_changed.set()
+    assert (await login).status_code == 401
+    await app.logged_in("bob", new["new_password"])

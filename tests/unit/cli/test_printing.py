@@ -185,7 +185,7 @@ def test_the_figures_of_operations_side_by_side_add_up() -> None:
 def test_the_bar_shows_what_the_events_say() -> None:
     target = console(is_terminal=True)
     with ProgressBar(target) as bar:
-        bar.begin_upload(2_000_000)
+        bar.begin_bytes("Uploading", 2_000_000)
         bar.count_bytes(1_000_000)
         bar.show_event(envelope("queued", total=4, unit="pages"))
         current = {"document": f"{EVIL}.pdf", "page": 3}
@@ -199,7 +199,7 @@ def test_the_bar_shows_what_the_events_say() -> None:
 def test_no_bar_is_drawn_where_nobody_watches() -> None:
     target = console()
     with ProgressBar(target) as bar:
-        bar.begin_upload(10)
+        bar.begin_bytes("Uploading", 10)
         bar.show_event(envelope("progress", done=1, total=2, current={"document": "a", "page": 1}))
     assert printed(target) == ""
 
