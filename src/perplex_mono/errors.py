@@ -19,7 +19,7 @@ PerplexError
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 FailureCode = Literal[
     "no_text",
@@ -131,3 +131,7 @@ class DocumentFailure(PerplexError):
     def retryable(self) -> bool:
         """Whether the same bytes could succeed at another time."""
         return self.code in RETRYABLE_FAILURES
+
+
+REFUSALS: Final = (InvalidInput, Unauthenticated, Forbidden, NotFound, Conflict, TooLarge, Overloaded)
+"""Ends that answer the caller and say nothing against the server."""

@@ -9,7 +9,7 @@ from loguru import logger
 from perplex_mono.answers.extractive import Quote
 from perplex_mono.answers.metrics import AnswerMetrics
 from perplex_mono.answers.schemas import Answer, AnswerRequest, Citation
-from perplex_mono.errors import NotFound
+from perplex_mono.errors import REFUSALS, NotFound
 from perplex_mono.ingestion.boxes import boxes_for
 from perplex_mono.ingestion.page_store import PageStore
 from perplex_mono.library.models import Chunk
@@ -56,8 +56,9 @@ class AnswerService:
         started = time.perf_counter()
         try:
             answer = await self._answer(request, owner_id)
-        except Exception:
-            self._metrics.answers.labels(request.mode, "failed").inc()
+        except Exception as error:
+            outcome = "refused" if isinstance(error, REFUSALS) else "failed"
+            self._metrics.answers.labels(request.mode, outcome).inc()
             raise
         self._metrics.answers.labels(request.mode, answer.state).inc()
         self._metrics.seconds.labels(request.mode).observe(time.perf_counter() - started)

@@ -14,7 +14,7 @@ M_ARENA_MAX = -8  # malloc.h
 def available_memory_bytes(root: Path = CGROUP_ROOT, membership: Path = CGROUP_MEMBERSHIP) -> int:
     """Return the bytes that can still be taken: the tightest of the machine's and every enclosing control group's room.
 
-    Page cache that the kernel gives back on demand (inactive files) counts as free, as in the machine's own figure.
+    Page cache that the kernel gives back on demand (pages of files) counts as free, as in the machine's own figure.
     """
     return tightest_memory(root, membership).free
 

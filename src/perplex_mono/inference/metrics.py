@@ -80,7 +80,8 @@ class EngineMetrics(Collector):
         """The figures as of now."""
         statuses = self._embedders()
         yield from _embedding(statuses)
-        yield from _device(statuses[0].device or "cpu")
+        if statuses[0].device:  # known once a model is loaded
+            yield from _device(statuses[0].device)
         ocr = self._ocr()
         yield _counter("ocr_initialization", "Attempts to start OCR", ocr.init_total)
         yield _counter("ocr_initialization_errors", "Attempts to start OCR that failed", ocr.init_errors)

@@ -11,7 +11,7 @@ from perplex_mono.storage.vectors import VectorHit
 
 Arm = Literal["dense", "sparse"]
 Step = Literal["filter", "embed", "retrieve", "hydrate"]
-SearchOutcome = Literal["answered", "cached", "failed"]
+SearchOutcome = Literal["answered", "cached", "refused", "failed"]
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from perplex_mono.errors import InvalidInput, NotFound, Unavailable
+from perplex_mono.errors import REFUSALS, InvalidInput, NotFound, Unavailable
 from perplex_mono.inference.models import EmbeddingModels
 from perplex_mono.inference.priority import QueryPriority
 from perplex_mono.library.passages import PassageReader
@@ -100,8 +100,8 @@ class SearchService:
             return msgspec.structs.replace(known, timings_ms={"total": _milliseconds(started)})
         try:
             response = await self._search_in_time(request, owner_id)
-        except Exception:
-            self._metrics.ended(request.mode, "failed")
+        except Exception as error:
+            self._metrics.ended(request.mode, "refused" if isinstance(error, REFUSALS) else "failed")
             raise
         self._metrics.answered(request.mode, hits=len(response.hits), seconds=time.perf_counter() - started)
         self._cache.keep(key, changes, response)

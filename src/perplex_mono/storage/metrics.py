@@ -1,6 +1,8 @@
 """SQLite and the vector tables in figures, counted where every statement and every call passes."""
 
+import asyncio
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +12,10 @@ from typing import Any, Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlmodel import SQLModel
 
+from perplex_mono.errors import REFUSALS
 from perplex_mono.telemetry.labels import OTHER, within
 
 OPERATIONS: Final = frozenset({"select", "insert", "update", "delete"})
@@ -68,7 +72,11 @@ class DatabaseMetrics:
 
         event.listen(engine, "before_cursor_execute", begin)
         event.listen(engine, "after_cursor_execute", end)
-        event.listen(engine, "handle_error", lambda _: self._errors.inc())
+        event.listen(engine, "handle_error", self._count_error)
+
+    def _count_error(self, context: ExceptionContext) -> None:
+        if isinstance(context.original_exception, sqlite3.Error):  # a caller that was cancelled comes here too
+            self._errors.inc()
 
     def watch_size(self, path: Path) -> None:
         """Tell the size of this database file and of the log beside it, when somebody looks."""
@@ -99,6 +107,9 @@ class VectorMetrics:
         try:
             yield
             outcome = "ok"
+        except (*REFUSALS, asyncio.CancelledError):
+            outcome = "refused"  # a table not made yet, a caller that left: nothing against the store
+            raise
         finally:
             self._calls.labels(operation, outcome).inc()
             self._seconds.labels(operation).observe(time.perf_counter() - started)

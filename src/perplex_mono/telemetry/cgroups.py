@@ -46,7 +46,7 @@ def _limits(root: Path, membership: Path) -> Iterator[Memory]:
         if limit is None or limit >= _UNLIMITED:
             continue
         used = _number(group / "memory.current") or _number(group / "memory.usage_in_bytes") or 0
-        yield Memory(limit, used - _inactive_file_bytes(group))
+        yield Memory(limit, used - _cached_file_bytes(group))
 
 
 def _groups(root: Path, membership: Path, controller: str) -> Iterator[Path]:
@@ -78,12 +78,15 @@ def _quota(group: Path) -> float | None:
     return quota / period if quota and period and quota > 0 else None
 
 
-def _inactive_file_bytes(group: Path) -> int:
+def _cached_file_bytes(group: Path) -> int:
+    """What the kernel gives back on demand: pages of files, those that are read often too."""
+    found: dict[str, int] = {}
     for line in _lines(group / "memory.stat"):
         name, _, value = line.partition(" ")
-        if name in {"inactive_file", "total_inactive_file"} and value.isdigit():
-            return int(value)
-    return 0
+        if value.isdigit():
+            found[name] = int(value)
+    prefix = "total_" if "total_inactive_file" in found else ""  # version 1: those of groups below count too
+    return found.get(f"{prefix}inactive_file", 0) + found.get(f"{prefix}active_file", 0)
 
 
 def _number(path: Path) -> int | None:

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from perplex_mono.errors import Unavailable
+from perplex_mono.errors import NotFound, Unavailable
 from perplex_mono.storage.vectors import VectorStore
 from tests.app_client import App, open_app
 from tests.documents import picture
@@ -113,7 +114,7 @@ async def test_searches_are_counted_by_outcome_step_and_arm(app: App) -> None:
     await counted.look()
     assert counted.more("searches_total", mode="hybrid", outcome="answered") == 1
     assert counted.more("searches_total", mode="hybrid", outcome="cached") == 1
-    assert counted.more("searches_total", mode="hybrid", outcome="failed") == 1
+    assert counted.more("searches_total", mode="hybrid", outcome="refused") == 1
     assert counted.more("search_duration_seconds_count", mode="hybrid") == 1
     assert counted.more("searches_empty_total", mode="sparse") == 1
     assert counted.more("search_step_seconds_count", step="embed") == 1
@@ -130,7 +131,7 @@ async def test_answers_and_the_checks_of_their_citations_are_counted(app: App) -
     await app.client.post("/api/v1/answers", json={"question": "gull", "collection_ids": ["nowhere"]})
     await counted.look()
     assert counted.more("answers_total", mode="speed") == 2
-    assert counted.more("answers_total", outcome="failed") == 1
+    assert counted.more("answers_total", outcome="refused") == 1
     assert counted.more("answer_duration_seconds_count", mode="speed") == 2
     assert counted.more("citations_total", outcome="verified") >= 1
     assert counted.more("citations_total", outcome="dropped") == 0
@@ -180,13 +181,37 @@ async def test_components_that_are_not_well_are_shown(tmp_path: Path) -> None:
         assert counted.now("stored_bytes") == 23
 
 
-async def test_a_call_of_the_vector_store_that_fails_is_an_error(app: App) -> None:
+async def test_a_call_of_the_vector_store_that_fails_is_an_error_and_one_that_asks_for_nothing_there_is_not(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counted = await Counted.begin(app)
     vectors: VectorStore = await app.container.vectors.wait()
-    with pytest.raises(Exception, match="nowhere"):
+    with pytest.raises(NotFound, match="nowhere"):
         await vectors.search_text("nowhere", "gull", 3)
+    await app.search("gull")
+    tables: list[Any] = list(vectors._tables.values())
+
+    async def breaks(*_: object, **__: object) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(type(tables[0]), "search_text", breaks)
+    with pytest.raises(OSError, match="gone"):
+        await vectors.search_text(next(iter(vectors._tables)), "gull", 3)
     await counted.look()
-    assert counted.more("vector_operations_total", operation="search_text", outcome="error") == 1
+    for outcome in ("refused", "error"):
+        assert counted.more("vector_operations_total", operation="search_text", outcome=outcome) == 1
+
+
+async def test_what_a_search_found_is_kept_while_nothing_changes_that_it_could_show(app: App) -> None:
+    counted = await Counted.begin(app)
+    await app.search("tern", mode="sparse")
+    await app.container.audit.refused("login", address="127.0.0.1")
+    await app.client.get("/ready")
+    await app.search("tern", mode="sparse")
+    await app.ingest(("skua.txt", b"The skua chases the tern."))
+    assert "skua.txt" in await app.names_found("tern", mode="sparse")
+    await counted.look()
+    assert counted.more("searches_total", mode="sparse", outcome="cached") == 1
 
 
 async def test_those_who_look_together_are_told_the_same(app: App) -> None:

@@ -107,6 +107,16 @@ async def test_pages_and_starts_are_counted() -> None:
     assert figure(registry, "ocr_errors_total") == 1
     assert figure(registry, "ocr_processing_seconds_count") == 2
     assert figure(registry, "model_load_seconds_count", component="ocr") == 1
+    assert figure(registry, "model_load_errors_total", component="ocr") == 0, "the second one did start"
+    await engine.close()
+
+
+async def test_a_load_that_no_engine_survives_is_counted_once() -> None:
+    registry = CollectorRegistry()
+    sources = (source("first", broken), source("second", broken))
+    engine = PooledOcrEngine(sources, threads=1, max_queued_pages=4, metrics=InferenceMetrics(registry))
+    with pytest.raises(Unavailable):
+        await engine.recognise(PAGE)
     assert figure(registry, "model_load_errors_total", component="ocr") == 1
     await engine.close()
 
