@@ -151,3 +151,15 @@ def test_without_a_server_and_over_files_that_exist(tmp_path: Path) -> None:
     assert json.loads(commands.run("restore", "--check", "library.tar", "--json").stdout)["kept_aside"] is None
     assert commands.run("restore", "library.tar", "--yes").returncode == 0
     assert "heron.txt" in commands.run("search", "heron", "--mode", "sparse").stdout
+
+
+def test_the_servers_own_folder_is_not_where_it_is_put(server: ServerProcess, tmp_path: Path) -> None:
+    """The file there has the name that the copy would get, and goes once it was fetched."""
+    server.wait_operation(upload(server, *WORDS[:1]))
+    folder = server.data / "backups"
+    folder.mkdir(exist_ok=True)
+    refused = commands_for(server, tmp_path).run("backup", str(folder))
+    assert refused.returncode == 2, refused.stderr
+    assert "exists already" in refused.stderr
+    (kept,) = folder.glob("*.tar")
+    assert commands_for(server, tmp_path).run("restore", "--check", str(kept)).returncode == 0

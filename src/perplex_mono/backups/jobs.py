@@ -64,7 +64,7 @@ class BackupHandler:
         """Bytes that a backup takes now, about. Raises `StorageFull` when there is no room for them."""
         expected = await asyncio.to_thread(self._expected_bytes)
         await asyncio.to_thread(self._repository.open)
-        self._reserve.require(self._repository.folder, expected)
+        await asyncio.to_thread(self._reserve.require, self._repository.folder, expected)
         return expected
 
     async def _make(self, claim: Claim, backup_id: str) -> None:
@@ -80,9 +80,7 @@ class BackupHandler:
                     await self._write(claim, steps, meter, partial, copy)
             await asyncio.to_thread(publish, partial, self._repository.path(backup_id))
         finally:
-            partial.unlink(missing_ok=True)
-            for leftover in copy.parent.glob(f"{copy.name}*"):
-                leftover.unlink(missing_ok=True)
+            await asyncio.to_thread(_remove, partial, copy)
 
     async def _write(self, claim: Claim, steps: BlockingSteps, meter: ProgressMeter, partial: Path, copy: Path) -> None:
         async with steps.watching(copy, "copying the database"):
@@ -92,7 +90,7 @@ class BackupHandler:
         snapshot = await seal_copy(copy, keeps_secrets=bool(claim.params.get("include_secrets")))
         contents = await asyncio.to_thread(gather, claim, snapshot, copy, self._directory, self._blobs)
         meter.expect(meter.done + 2 * contents.manifest.size_bytes - meter.total)
-        self._reserve.require(self._repository.folder, archive_bytes(contents.manifest))
+        await asyncio.to_thread(self._reserve.require, self._repository.folder, archive_bytes(contents.manifest))
         await steps.run("writing the file", lambda on_bytes: write_archive(partial, contents, on_bytes))
         await steps.run("reading it back", lambda on_bytes: verify_archive(partial, on_bytes))
 
@@ -100,3 +98,10 @@ class BackupHandler:
         """The database twice, for its copy and in the file; every original and model."""
         models = sum(path.stat().st_size for path in model_files(self._directory.models))
         return 2 * self._directory.database.stat().st_size + self._blobs.stored_bytes() + models
+
+
+def _remove(partial: Path, copy: Path) -> None:
+    """Gigabytes, which take their time to go."""
+    partial.unlink(missing_ok=True)
+    for leftover in copy.parent.glob(f"{copy.name}*"):
+        leftover.unlink(missing_ok=True)

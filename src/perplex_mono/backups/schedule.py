@@ -19,6 +19,7 @@ from perplex_mono.web.callers import LOCAL_USER
 LOOK_SECONDS = 60.0
 # After a backup that could not be made another one is tried this much later, or at its usual time if that is sooner.
 RETRY = timedelta(hours=1)
+OVERDUE = timedelta(hours=2)
 
 
 class BackupSchedule:
@@ -37,6 +38,7 @@ class BackupSchedule:
         self._backups = backups
         self._every = timedelta(hours=every_hours)
         self._clock = clock
+        self._began_at = clock()
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -47,7 +49,7 @@ class BackupSchedule:
     async def look(self) -> None:
         """Ask for a backup if one is due; one that cannot begin now is asked for again at the next look."""
         last = await self._last()
-        self._report(last)
+        self._report(last, await self._last("completed"))
         if not self._is_due(last):
             return
         try:
@@ -58,19 +60,22 @@ class BackupSchedule:
             logger.error("backup.not_scheduled", reason=str(full))
             self.supervisor.mark_degraded(f"no backup can be made: {full}")
 
-    async def _last(self) -> Operation | None:
-        query = (
-            select(Operation)
-            .where(Operation.kind == KIND, col(Operation.params)["is_scheduled"].as_boolean())
-            .order_by(col(Operation.id).desc())
-            .limit(1)
-        )
+    async def _last(self, state: str | None = None) -> Operation | None:
+        """The newest scheduled backup, of all or of those in this state."""
+        query = select(Operation).where(Operation.kind == KIND, col(Operation.params)["is_scheduled"].as_boolean())
+        if state is not None:
+            query = query.where(Operation.state == state)
+        query = query.order_by(col(Operation.id).desc()).limit(1)
         async with self._database.read() as session:
             return (await session.exec(query)).first()
 
-    def _report(self, last: Operation | None) -> None:
+    def _report(self, last: Operation | None, completed: Operation | None) -> None:
+        """Not well after a failure, nor when something else keeps backups from being made, as one that is paused."""
+        since = completed.created_at if completed is not None else self._began_at
         if last is not None and last.state in ("failed", "dead"):
             self.supervisor.mark_degraded(f"the last scheduled backup {last.state}: {last.error_message}")
+        elif self._clock() - since > self._every + OVERDUE:
+            self.supervisor.mark_degraded(f"no scheduled backup was completed since {since:%Y-%m-%d %H:%M} UTC")
         else:
             self.supervisor.mark_ok()
 

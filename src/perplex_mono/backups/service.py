@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.backups.jobs import UNIT, BackupHandler
 from perplex_mono.backups.repository import BackupRepository, new_backup_id
@@ -31,12 +32,12 @@ class BackupService:
         self, owner_id: str, *, include_secrets: bool = False, is_scheduled: bool = False
     ) -> BackupAccepted:
         """Queue a backup. Raises `Conflict` while one is being made, `StorageFull` when there is no room for it."""
+        async with self._database.read() as session:
+            await _require_none(session)  # before everything is counted that would go into it
         await self._handler.require_space()
         backup_id = new_backup_id(utc_now())
         async with self._database.write() as session:
-            unfinished = select(Operation.id).where(Operation.kind == KIND, col(Operation.state).not_in(FINAL_STATES))
-            if (found := (await session.exec(unfinished)).first()) is not None:
-                raise Conflict(f"A backup is being made already: operation {found}. Wait for it, or cancel it.")
+            await _require_none(session)
             operation = await self._ledger.enqueue(
                 session,
                 owner_id=owner_id,
@@ -64,3 +65,9 @@ class BackupService:
     async def delete(self, backup_id: str) -> None:
         """Remove it. Raises `NotFound`."""
         await asyncio.to_thread(self._repository.delete, backup_id)
+
+
+async def _require_none(session: AsyncSession) -> None:
+    unfinished = select(Operation.id).where(Operation.kind == KIND, col(Operation.state).not_in(FINAL_STATES))
+    if (found := (await session.exec(unfinished)).first()) is not None:
+        raise Conflict(f"A backup is being made already: operation {found}. Wait for it, or cancel it.")

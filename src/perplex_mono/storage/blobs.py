@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from loguru import logger
 from perplex_mono.errors import TooLarge
 from perplex_mono.storage.disk_full import DiskReserve, disk_full_told
 from perplex_mono.storage.identity import new_id
+from perplex_mono.storage.lance_files import fsync_folder
 
 BUFFER_BYTES = 1024 * 1024
 HEAD_BYTES = 8192
@@ -86,6 +88,7 @@ class BlobStore:
         self._directory = directory
         self._incoming = directory / "incoming"
         self._held = directory / "held"
+        self._holding = threading.Lock()
         self._holders = 0
         self._reserve = DiskReserve(reserve_bytes, reserve_fraction)
 
@@ -98,7 +101,7 @@ class BlobStore:
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
-        self._drop_held()
+        shutil.rmtree(self._held, ignore_errors=True)
 
     def receive(self, limit_bytes: int) -> IncomingBlob:
         """Begin a new blob. Raises `StorageFull` when the disk is below its reserve."""
@@ -148,12 +151,13 @@ class BlobStore:
 
     def delete(self, sha256: str) -> None:
         """Remove the bytes; harmless when they are gone. While they are held they only go out of the way."""
-        if not self._holders:
-            self.path(sha256).unlink(missing_ok=True)
-            return
-        self._held.mkdir(exist_ok=True, mode=0o700)
-        with suppress(FileNotFoundError):
-            self.path(sha256).rename(self._held / sha256)
+        with self._holding:
+            if not self._holders:
+                self.path(sha256).unlink(missing_ok=True)
+                return
+            self._held.mkdir(exist_ok=True, mode=0o700)
+            with suppress(FileNotFoundError):
+                self.path(sha256).rename(self._held / sha256)
 
     def hold(self) -> None:
         """From now on whatever is deleted can still be read with `open_held`, until `release`.
@@ -161,13 +165,19 @@ class BlobStore:
         Call it inside a write transaction: deletions happen in such, so none is half done then. What a killed process
         left held goes at the next `open`.
         """
-        self._holders += 1
+        with self._holding:
+            self._holders += 1
 
     def release(self) -> None:
         """End one `hold`; with the last one, what was deleted meanwhile goes for good. Call it on a thread."""
-        self._holders -= 1
-        if not self._holders:
-            self._drop_held()
+        with self._holding:
+            self._holders -= 1
+            is_last = not self._holders and self._held.exists()
+            dropped = self._incoming / new_id()  # which the next start sweeps, if this process dies meanwhile
+            if is_last:
+                self._held.rename(dropped)
+        if is_last:
+            shutil.rmtree(dropped, ignore_errors=True)
 
     def open_held(self, sha256: str) -> BinaryIO:
         """The bytes, whether or not they were deleted since `hold`. Raises `FileNotFoundError`."""
@@ -190,14 +200,11 @@ class BlobStore:
         """Raise `StorageFull` below the reserve: the larger of so many bytes and such a share of the disk."""
         self._reserve.require(self._directory)
 
-    def _drop_held(self) -> None:
-        shutil.rmtree(self._held, ignore_errors=True)
-
 
 def keep_all(blobs: Iterable[IncomingBlob]) -> None:
     """Make these permanent with one fsync; many are not quick, so call it on a thread then."""
     for directory in {blob.move_into_place() for blob in blobs}:
-        _fsync_directory(directory)
+        fsync_folder(directory)
 
 
 async def read_chunks(path: Path, chunk_bytes: int = BUFFER_BYTES) -> AsyncIterable[bytes]:
@@ -208,11 +215,3 @@ async def read_chunks(path: Path, chunk_bytes: int = BUFFER_BYTES) -> AsyncItera
             yield chunk
     finally:
         file.close()
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
