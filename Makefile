@@ -42,6 +42,7 @@ check: install-dev ## formatting, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive --severity-level medium src
 
 format: install-dev ## rewrite the files as `make check` wants them
 	$(BIN)/ruff format .

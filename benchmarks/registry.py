@@ -94,6 +94,13 @@ BENCHES = (
         " same machine.",
     ),
     Bench(
+        "limits",
+        "clients",
+        "A hundred clients that ask without pause, then a thousand connections that send a byte now and then, then ten"
+        " thousand attempts to open a feed, two hundred at a time; the clients share the machine. Memory is the"
+        " proportional set size of the process tree.",
+    ),
+    Bench(
         "served",
         "chunks",
         "Sixteen clients without pause: 70 % reads (documents, pages, lists, operations), 25 % searches asked"

@@ -13,6 +13,7 @@ rm -rf "$packages/torch/include" "$packages/torch/test" "$packages/torch/share" 
 # torch_shm_manager is looked for at import; the rest of torch/bin are test programs and compilers.
 find "$packages/torch/bin" -type f ! -name torch_shm_manager -delete 2>/dev/null || true
 for package in networkx numpy pyarrow scipy sklearn sympy; do
+  [ -d "$packages/$package" ] || continue
   find "$packages/$package" -type d -name tests -prune -exec rm -rf {} +
 done
 find "$packages" -name '*.a' -type f -delete

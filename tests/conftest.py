@@ -15,6 +15,7 @@ from perplex_mono.operations.events import EventBus
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.service import OperationService
 from perplex_mono.storage.database import Database
+from tests.spans import recorded_spans
 
 
 @pytest.fixture
@@ -51,3 +52,9 @@ def collections(database: Database, ledger: Ledger) -> CollectionService:
     models = EmbeddingModels(model, lambda name: model)
     recipes = IndexRecipes(models, find_fault, strategy="structure", max_tokens=200, overlap_tokens=30)
     return CollectionService(database, ledger, recipes)
+
+
+@pytest.fixture
+def tracer() -> None:
+    """Spans are recorded, as in a server."""
+    recorded_spans()

@@ -9,6 +9,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ControllerRouterHandler, Scope
 
 from perplex_mono import __version__
@@ -17,6 +18,7 @@ from perplex_mono.accounts.access import guard as access_guard
 from perplex_mono.accounts.authentication import Authenticator
 from perplex_mono.accounts.routes import ACCOUNT_ROUTES
 from perplex_mono.answers.routes import AnswerController
+from perplex_mono.backups.routes import BackupController
 from perplex_mono.configuration.routes import SettingsController
 from perplex_mono.container import Container
 from perplex_mono.container.following import follow_limits, gate_limits
@@ -30,8 +32,9 @@ from perplex_mono.search.routes import SearchController
 from perplex_mono.settings import Settings
 from perplex_mono.sources.routes import SourceController, scan_feed
 from perplex_mono.web.callers import PUBLIC, SCOPE_KEY, Caller, Identity
+from perplex_mono.web.described_problems import describe_problems
 from perplex_mono.web.gate import Gate
-from perplex_mono.web.guard import RequestGuard
+from perplex_mono.web.guard import EXPOSED_HEADERS, RequestGuard
 from perplex_mono.web.health import HEALTH_ROUTES
 from perplex_mono.web.problems import on_error
 from perplex_mono.web.reference_page import ReferencePage
@@ -47,11 +50,18 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     ReadingController,
     SourceController,
     OperationController,
+    BackupController,
     SearchController,
     AnswerController,
     all_operations_feed,
     operation_feed,
     scan_feed,
+)
+
+BEARER = SecurityScheme(
+    type="http",
+    scheme="bearer",
+    description="An access token or an API key. Local mode, without accounts, asks for none.",
 )
 
 PROVIDED = (
@@ -72,6 +82,7 @@ PROVIDED = (
     "summaries",
     "sources",
     "operations",
+    "backups",
     "feeds",
     "hub",
     "health_service",
@@ -93,13 +104,14 @@ def create_app(container: Container) -> Gate:
         logging_config=None,  # telemetry/logs.py owns the standard logging; Litestar would print lines of its own
         request_max_body_size=settings.limits.max_json_bytes,
     )
+    describe_problems(routed)
     gate = Gate(
         routed,
         guard=request_guard(settings, container.authenticator),
         identify=container.authenticator.identify,
         admit_listener=partial(authorise, policy="read"),
         limits=gate_limits(settings),
-        metrics=container.metrics,
+        metrics=container.http_metrics,
     )
     follow_limits(container.live, gate)
     return gate
@@ -107,9 +119,15 @@ def create_app(container: Container) -> Gate:
 
 def _cors(settings: Settings) -> CORSConfig | None:
     """Pages of other origins may call when the owner lists them; they send a token, never a cookie."""
-    origins = settings.server.allowed_origins
-    headers = ["Authorization", "Content-Type", "X-Request-ID"]
-    return CORSConfig(allow_origins=origins, allow_headers=headers, allow_credentials=False) if origins else None
+    origins = [origin.lower().rstrip("/") for origin in settings.server.allowed_origins]
+    if not origins:
+        return None
+    return CORSConfig(
+        allow_origins=origins,
+        allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+        expose_headers=EXPOSED_HEADERS.split(", "),
+        allow_credentials=False,
+    )
 
 
 def request_guard(settings: Settings, authenticator: Authenticator) -> RequestGuard:
@@ -131,6 +149,8 @@ def openapi_config() -> OpenAPIConfig:
         title="perplex-mono",
         version=__version__,
         render_plugins=[ReferencePage()],
+        components=Components(security_schemes={"bearer": BEARER}),
+        security=[{"bearer": []}],
         openapi_router=Router(
             path="/schema",
             route_handlers=[],

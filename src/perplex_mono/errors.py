@@ -18,7 +18,8 @@ PerplexError
 └── DocumentFailure             one document cannot be ingested; carries a stable code
 """
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Final, Literal
 
 FailureCode = Literal[
     "no_text",
@@ -34,6 +35,15 @@ FailureCode = Literal[
 ]
 
 RETRYABLE_FAILURES: frozenset[FailureCode] = frozenset({"timeout", "memory", "ocr_unavailable", "internal"})
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what caused it, each once: drivers may build chains that bite their own tail."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__
 
 
 class PerplexError(Exception):
@@ -121,3 +131,7 @@ class DocumentFailure(PerplexError):
     def retryable(self) -> bool:
         """Whether the same bytes could succeed at another time."""
         return self.code in RETRYABLE_FAILURES
+
+
+REFUSALS: Final = (InvalidInput, Unauthenticated, Forbidden, NotFound, Conflict, TooLarge, Overloaded)
+"""Ends that answer the caller and say nothing against the server."""

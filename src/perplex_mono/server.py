@@ -8,7 +8,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -19,10 +19,12 @@ from perplex_mono.app import create_app, request_guard
 from perplex_mono.container import Container, open_container
 from perplex_mono.errors import ConfigurationError
 from perplex_mono.inference.memory import limit_arenas
-from perplex_mono.settings import Settings
+from perplex_mono.settings import Settings, TelemetrySettings
 from perplex_mono.settings.loading import Source
 from perplex_mono.telemetry.logs import configure_logging, set_level
-from perplex_mono.telemetry.traces import configure_tracing
+from perplex_mono.telemetry.metrics import Metrics
+from perplex_mono.telemetry.metrics_listener import serve_metrics
+from perplex_mono.telemetry.traces import Tracing
 from perplex_mono.web.guard import CLOSED_REASON
 from perplex_mono.web.listening import require_free_port
 
@@ -44,14 +46,14 @@ def run(settings: Settings, sources: Mapping[str, Source] | None = None) -> None
     limit_arenas()
     sys.setswitchinterval(SWITCH_SECONDS)
     configure_logging(settings.logging)
-    provider = configure_tracing(settings.telemetry)
+    tracing = Tracing(settings.telemetry)
     try:
-        asyncio.run(serve(settings, sources))
+        asyncio.run(serve(settings, sources, tracing))
     finally:
-        provider.shutdown()
+        tracing.close()
 
 
-async def serve(settings: Settings, sources: Mapping[str, Source] | None) -> None:
+async def serve(settings: Settings, sources: Mapping[str, Source] | None, tracing: Tracing) -> None:
     """Open everything, answer until told to stop, close everything within the time allowed."""
     require_free_port(settings.server.host, settings.server.port)
     stop = asyncio.Event()
@@ -61,8 +63,17 @@ async def serve(settings: Settings, sources: Mapping[str, Source] | None) -> Non
     async with open_container(settings, is_warm=False, sources=sources) as container:
         set_level(container.settings.logging.level)
         container.live.follow(("logging.level",), lambda changed: set_level(changed.logging.level))
-        await _answer_until(stop, container.settings, container)
+        tracing.count_with(container.metrics.count_spans)
+        async with _metrics_port(settings.telemetry, container.metrics):
+            await _answer_until(stop, container.settings, container)
     logger.info("server.stopped")
+
+
+def _metrics_port(settings: TelemetrySettings, metrics: Metrics) -> AbstractAsyncContextManager[int | None]:
+    """The port of `/metrics` alone, where one is set."""
+    if settings.metrics_port:
+        return serve_metrics(metrics, settings.metrics_host, settings.metrics_port)
+    return nullcontext()
 
 
 async def _answer_until(stop: asyncio.Event, settings: Settings, container: Container) -> None:

@@ -59,6 +59,11 @@ CALLS: list[tuple[str, str, int, Any]] = [
     ("POST", "/api/v1/operations/{held_id}/resume", 200, None),
     ("POST", "/api/v1/operations/{held_id}/cancel", 200, None),
     ("POST", "/api/v1/operations/{held_id}/retry", 200, None),
+    ("POST", "/api/v1/backups", 202, {"include_secrets": False}),
+    ("GET", "/api/v1/backups", 200, None),
+    ("GET", "/api/v1/backups/{backup_id}", 200, None),
+    ("GET", "/api/v1/backups/{backup_id}/file", 200, None),
+    ("DELETE", "/api/v1/backups/{other_backup_id}", 204, None),
     ("POST", "/api/v1/search", 200, {"query": "lighthouse"}),
     ("POST", "/api/v1/answers", 200, {"question": "What did the lighthouse keeper count?"}),
     ("GET", "/api/v1/settings", 200, None),
@@ -106,6 +111,7 @@ SOURCE = (
     "id collection_id directory include exclude recursive watch file_count skipped_count failed_count created_at"
     " scanned_at last_scan"
 )
+BACKUP = "id operation_id created_at size_bytes product_version schema_revision includes_secrets is_scheduled counts"
 HIT = "chunk_id document collection_id text highlights heading_path pages boxes score scores ranks matched"
 ANSWER = "id chat_id answer citations generated_by state warnings suggestions timings_ms"
 CITATION = "n chunk_id document_id document_name pages boxes quote support"
@@ -133,6 +139,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             "other_collection_id": await app.new_collection("to be deleted"),
             **await reindexed_twice(app),
             **await followed(app, folder),
+            **await backed_up_twice(app),
             "document_id": document["id"],
             "failed_id": failed["id"],
             "other_id": other["id"],
@@ -163,6 +170,15 @@ async def followed(app: App, folder: Path) -> dict[str, str]:
         body = {"directory": str(folder / name)}
         sources.append((await app.client.post("/api/v1/collections/default/sources", json=body)).json())
     return {"folder": str(folder), "source_id": sources[0]["id"], "other_source_id": sources[1]["id"]}
+
+
+async def backed_up_twice(app: App) -> dict[str, str]:
+    """Two backups."""
+    made = []
+    for _ in range(2):
+        made.append((await app.client.post("/api/v1/backups", json={})).json())
+        await app.settle(made[-1]["operation_id"])
+    return {"backup_id": made[0]["backup_id"], "other_backup_id": made[1]["backup_id"]}
 
 
 def names(text: str) -> set[str]:
@@ -282,6 +298,20 @@ async def test_a_source_and_its_files_have_their_fields(world: World) -> None:
     assert set(files["items"][0]) == names("path size_bytes document_id document_status reason")
 
 
+async def test_a_backup_has_its_fields(world: World) -> None:
+    page = await fetch(world, "GET", "/api/v1/backups")
+    assert set(page) == {"items"}
+    backup = await fetch(world, "GET", "/api/v1/backups/{backup_id}")
+    assert backup in page["items"]
+    assert set(backup) == names(BACKUP)
+    assert set(backup["counts"]) == names("collections documents files")
+    file = await world.app.client.get(f"/api/v1/backups/{backup['id']}/file")
+    assert len(file.content) == backup["size_bytes"]
+    assert file.headers["content-disposition"].startswith("attachment;")
+    assert (await world.app.client.get("/api/v1/backups/20260101T000000Z-00000000")).status_code == 404
+    assert (await world.app.client.get("/api/v1/backups/..%2F..%2Fperplex.db/file")).status_code == 404
+
+
 async def test_an_image_is_png_and_shows_the_highlight(world: World) -> None:
     url = f"/api/v1/documents/{world.ids['document_id']}/pages/1/image"
     plain = await world.app.client.get(url)
@@ -346,6 +376,11 @@ async def test_the_schema_is_whole_and_its_page_works_offline(world: World) -> N
     assert schema["openapi"].startswith("3.")
     for item in schema["paths"].values():
         assert all(operation["summary"] for operation in item.values())
+        for operation in item.values():
+            (media_type,) = operation["responses"]["default"]["content"]
+            assert (media_type, "400" in operation["responses"]) == ("application/problem+json", False)
+    assert set(schema["components"]["schemas"]["Problem"]["required"]) == names("type title status detail instance")
+    assert schema["security"] == [{"bearer": []}]
     for url in ("/schema", "/schema/", "/schema/reference", "/schema/nothing-here"):
         page = (await world.app.client.get(url)).text
         assert not re.findall(r"(?i)https?://|src=|<script|@import|//[a-z]+\.", page), url

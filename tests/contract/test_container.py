@@ -5,11 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,13 +62,6 @@ def apt_packages() -> set[str]:
     return {word for part in found for word in part.split() if not word.startswith("-")}
 
 
-def compose_service() -> dict[str, Any]:
-    services: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
-    (service,) = services.values()
-    assert isinstance(service, dict)
-    return service
-
-
 def copied_from_context() -> list[str]:
     return [
         source
@@ -113,43 +107,69 @@ def test_last_stage_runs_as_nobody_in_particular() -> None:
     assert "PERPLEX_SERVER__HOST=0.0.0.0" in environment
 
 
-@pytest.mark.parametrize(("status", "exit_code"), [(200, 0), (503, 1), (None, 1)])
-def test_health_check_tells_a_living_server_from_a_dead_one(status: int | None, exit_code: int, tmp_path: Path) -> None:
+def test_the_cpu_build_is_the_default_and_cuda_an_argument() -> None:
+    arguments = dict(step.rest.split("=", 1) for step in dockerfile_stages()[0] if step.word == "ARG")
+    assert arguments["TORCH"] == "cpu"
+    assert arguments["TORCH_INDEX"] == "", "whoever builds decides whom to trust"
+    assert {step.word for step in dockerfile_stages()[1]}.isdisjoint({"ARG"})
+
+
+def test_nothing_ties_the_image_to_one_kind_of_machine() -> None:
+    recipe = (ROOT / "Dockerfile").read_text()
+    instructions = "\n".join(step.rest for stage in dockerfile_stages() for step in stage)
+    assert "linux/amd64,linux/arm64" in recipe
+    assert not re.search(r"amd64|x86_64|arm64|aarch64|--platform", instructions)
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers `/health` below a base path as its server says, everything else with 404."""
+
+    def do_GET(self) -> None:
+        status = vars(self.server)["status"] if self.path == "/documents/health" else 404
+        self.send_response(status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Silence."""
+
+
+def health_check(port: int) -> subprocess.CompletedProcess[str]:
+    """The image's own command, its script taken from the repository."""
     (check,) = last_stage("HEALTHCHECK")
     command = json.loads(check.split("CMD ", 1)[1])
-    assert command[:2] == ["python", "-c"]
-    stand_in = f"""
-import http.server, runpy, sys, threading
-class Health(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response({status} if self.path == "/health" else 404)
-        self.end_headers()
-    def log_message(self, *_): pass
-server = http.server.HTTPServer(("127.0.0.1", 0), Health)
-port = server.server_port
-if {status} is None:
-    server.server_close()
-else:
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-exec(sys.argv[1].replace("8080", str(port)))
-"""
-    ended = subprocess.run([sys.executable, "-c", stand_in, command[2]], capture_output=True, timeout=30, check=False)
-    assert ended.returncode == exit_code, ended.stderr.decode()
+    (copied,) = [rest.split() for rest in last_stage("COPY") if rest.startswith("deploy/healthcheck.py")]
+    assert command == ["python", "-I", "-S", copied[1]]
+    environment = {"PERPLEX_SERVER__PORT": str(port), "PERPLEX_SERVER__BASE_PATH": "/documents/"}
+    script = str(ROOT / "deploy/healthcheck.py")
+    return subprocess.run(
+        [sys.executable, *command[1:3], script], env=environment, capture_output=True, text=True, timeout=30
+    )
 
 
-def test_compose_publishes_on_loopback_only_and_confines_the_service() -> None:
-    service = compose_service()
-    assert service["ports"] == ["127.0.0.1:8080:8080"]
-    assert service["volumes"] == ["data:/data"]
-    assert service["read_only"] is True
-    assert [mount.split(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
-    assert service["cap_drop"] == ["ALL"]
-    assert "no-new-privileges:true" in service["security_opt"]
-    assert service["restart"] == "unless-stopped"
-    assert service["stop_grace_period"] == "40s"
-    assert service["mem_limit"] == "4g"
-    assert service["healthcheck"]["retries"] == 3
-    assert not {"privileged", "network_mode", "cap_add", "user"} & service.keys()
+@pytest.mark.parametrize(("status", "exit_code"), [(200, 0), (503, 1)])
+def test_health_check_tells_a_living_server_from_a_sick_one(status: int, exit_code: int) -> None:
+    with HTTPServer(("127.0.0.1", 0), Answering) as server:
+        vars(server)["status"] = status
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        checked = health_check(server.server_port)
+        server.shutdown()
+    assert (checked.returncode, checked.stderr) == (exit_code, "")
+
+
+def test_health_check_tells_a_dead_server() -> None:
+    with HTTPServer(("127.0.0.1", 0), Answering) as server:
+        port = server.server_port
+    checked = health_check(port)
+    assert (checked.returncode, checked.stderr) == (1, "")
+
+
+def test_health_check_loads_nothing_heavy() -> None:
+    code = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*sys.modules)"
+    script = ROOT / "deploy/healthcheck.py"
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, script], check=True, capture_output=True, text=True
+    )
+    assert {"torch", "perplex_mono", "http", "ssl", "asyncio", "email"}.isdisjoint(loaded.stdout.split())
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +230,22 @@ print(sentence_transformers.__file__, engine(image).txts)
     assert ran.returncode == 0, ran.stderr
     assert str(copy) in ran.stdout
     assert "PERPLEX" in ran.stdout
+
+
+def image_size(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command: list[str | Path] = [sys.executable, ROOT / "deploy/image_size.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_the_size_of_the_image_is_told_layer_by_layer_and_held_to_a_budget() -> None:
+    told = image_size("click", "msgspec")
+    assert told.returncode == 0, told.stderr
+    sizes = {line[:42].strip(): line[42:].split() for line in told.stdout.splitlines()[1:-1]}
+    parts = [float(sizes[name][-1]) for name in ("click", "msgspec")]
+    assert all(0 < part < 2 for part in parts)
+    assert float(sizes["/opt/perplex, of which"][-1]) == pytest.approx(sum(parts), abs=0.15)
+    assert float(sizes["in all"][-1]) == pytest.approx(sum(parts) + 55, abs=0.15)
+    assert told.stdout.endswith("budget: 1500 MB, kept\n")
+    exceeded = image_size("click", "--budget", "50")
+    assert exceeded.returncode == 1
+    assert exceeded.stdout.endswith("budget: 50 MB, EXCEEDED\n")

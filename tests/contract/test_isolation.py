@@ -77,6 +77,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             "key_id": key["id"],
             "user_id": (await carl.get("/api/v1/auth/me")).json()["id"],
             "chunk_id": hit["chunk_id"],
+            "backup_id": "0199f0a1-7c2e-7d1a-9b1e-3f0c2a1b4c5d",
             "number": "1",
         }
         yield World(app, ids, bob)

@@ -33,6 +33,11 @@ ADMIN = {
     "GET /api/v1/audit",
     "GET /api/v1/settings",
     "PATCH /api/v1/settings",
+    "POST /api/v1/backups",
+    "GET /api/v1/backups",
+    "GET /api/v1/backups/{backup_id:str}",
+    "GET /api/v1/backups/{backup_id:str}/file",
+    "DELETE /api/v1/backups/{backup_id:str}",
     "POST /api/v1/collections/{collection_id:str}/sources",
 }
 # these read, though they are sent as POST

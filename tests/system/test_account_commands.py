@@ -59,7 +59,10 @@ def test_from_the_first_user_to_a_revoked_key(server: ServerProcess, tmp_path: P
     changed = run("user", "change", "bob", "--disable", "--json", **key)
     assert json.loads(changed.stdout)["is_disabled"] is True
     (listed,) = json.loads(run("key", "list", "--json", **key).stdout)["items"]
-    assert run("key", "revoke", listed["id"], **key).returncode == 0
+    by_key = run("key", "revoke", listed["id"], **key)
+    assert (by_key.returncode, "logged in" in by_key.stderr) == (1, True)
+    by_ada = ("--login", "ada", "--password-file", "-")
+    assert run("key", "revoke", listed["id"], *by_ada, given=PASSWORD).returncode == 0
     assert run("user", "list", **key).returncode == 1
 
 

@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from perplex_mono.errors import Overloaded
+from perplex_mono.web.guard import network_of
 
 MAX_REMEMBERED = 10_000
 ADDRESS_FACTOR = 5  # for an address that tries many names
@@ -51,10 +52,11 @@ class LoginAttempts:
 
     def succeeded(self, address: str, name: str) -> None:
         """Forget this address's failures with this name."""
-        self._failures.pop((address, name), None)
+        self._failures.pop((network_of(address), name), None)
 
     def _limits(self, address: str, name: str) -> list[tuple[tuple[str, str], int]]:
-        return [((address, name), self._max_failures), ((address, ""), ADDRESS_FACTOR * self._max_failures)]
+        network = network_of(address)
+        return [((network, name), self._max_failures), ((network, ""), ADDRESS_FACTOR * self._max_failures)]
 
     def _recent(self, key: tuple[str, str]) -> deque[float]:
         recent = self._failures.get(key, deque())

@@ -2,37 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Literal
+from functools import partial
 
 from loguru import logger
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.accounts.models import AuditEvent
 from perplex_mono.accounts.repository import AuditRepository, CredentialRepository
-from perplex_mono.accounts.schemas import AuditPage, audit_view
-from perplex_mono.storage.database import Database
+from perplex_mono.accounts.schemas import Action, AuditPage, audit_view
+from perplex_mono.storage.database import Database, after_commit
 from perplex_mono.storage.identity import utc_now
 from perplex_mono.web.callers import Caller
 
-Action = Literal[
-    "setup",
-    "login",
-    "logout",
-    "token_reuse",
-    "user_created",
-    "user_changed",
-    "user_disabled",
-    "user_enabled",
-    "password_changed",
-    "key_created",
-    "key_revoked",
-    "share_set",
-    "share_removed",
-    "settings_changed",
-]
 MAX_TARGET_CHARS = 200
 
 
-def audit_event(
+def record(
+    session: AsyncSession,
     action: Action,
     *,
     actor: Caller | None = None,
@@ -40,8 +26,8 @@ def audit_event(
     address: str = "",
     allowed: bool = True,
     details: Mapping[str, object] | None = None,
-) -> AuditEvent:
-    """An event to be added to the transaction of the change; it also leaves a line in the log."""
+) -> None:
+    """Write an event with the caller's transaction; once that is durable, it leaves a line in the log too."""
     event = AuditEvent(
         action=action,
         outcome="allowed" if allowed else "refused",
@@ -51,9 +37,8 @@ def audit_event(
         address=address,
         details=dict(details or {}),
     )
-    level = "INFO" if allowed else "WARNING"
-    logger.log(level, f"audit.{action}", outcome=event.outcome, actor=event.actor_name, target=event.target)
-    return event
+    session.add(event)
+    after_commit(session, partial(_log, event))
 
 
 class AuditLog:
@@ -64,19 +49,19 @@ class AuditLog:
         self._kept = timedelta(days=kept_days)
         self._clock = clock
 
-    async def write(self, event: AuditEvent) -> None:
-        """Write one in a transaction of its own."""
-        async with self._database.write() as session:
-            session.add(event)
+    async def refused(self, action: Action, *, actor: Caller | None = None, target: str = "", address: str) -> None:
+        """Write down what was not allowed, and so changed nothing."""
+        async with self._database.write(is_content=False) as session:
+            record(session, action, actor=actor, target=target, address=address, allowed=False)
 
     async def forget_old(self) -> None:
-        """Remove events older than they are kept, and logins that are over."""
-        async with self._database.write() as session:
+        """Remove events older than they are kept, and logins and keys that are over."""
+        async with self._database.write(is_content=False) as session:
             await AuditRepository(session).forget(self._clock() - self._kept)
             await CredentialRepository(session).forget_ended(self._clock())
 
     async def list_events(
-        self, *, action: str | None, user_id: str | None, limit: int, cursor: str | None
+        self, *, action: Action | None, user_id: str | None, limit: int, cursor: str | None
     ) -> AuditPage:
         """A page, newest first."""
         async with self._database.read() as session:
@@ -85,3 +70,8 @@ class AuditLog:
             )
         items = [audit_view(row) for row in rows[:limit]]
         return AuditPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+
+
+def _log(event: AuditEvent) -> None:
+    level = "INFO" if event.outcome == "allowed" else "WARNING"
+    logger.log(level, f"audit.{event.action}", outcome=event.outcome, actor=event.actor_name, target=event.target)

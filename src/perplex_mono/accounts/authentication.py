@@ -3,23 +3,34 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import datetime, timedelta
-from typing import Any, cast
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.accounts.models import ApiKey, LoginSession, User
 from perplex_mono.accounts.repository import CredentialRepository, UserRepository
-from perplex_mono.accounts.tokens import Token, parse_token
-from perplex_mono.errors import PerplexError, Unauthenticated
-from perplex_mono.storage.database import Database
+from perplex_mono.accounts.tokens import parse_token
+from perplex_mono.errors import Unauthenticated
+from perplex_mono.storage.database import Database, after_commit
 from perplex_mono.storage.identity import utc_now
 from perplex_mono.web.callers import ALL_SCOPES, Caller, Scope
 
-REMEMBERED_SECONDS = 2.0  # a change behind our back, in the database itself, counts after so long
+REMEMBERED_SECONDS = 2.0  # a change behind our back, in the database itself, counts for requests after so long
+FEED_LOOK_SECONDS = 30.0  # and so long for feeds, each of which asks every two seconds
 MAX_REMEMBERED = 2_000
-NOTE_USE_EVERY = timedelta(minutes=1)
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 NOT_GOOD = "This token is not good, or not any more; log in again or use another key."
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A caller as it was found, how long its credential is good, and until when nobody need look again."""
+
+    caller: Caller
+    good_until: datetime
+    fresh_until: float
 
 
 class Authenticator:
@@ -35,7 +46,9 @@ class Authenticator:
         self._database = database
         self._clock = clock
         self._timer = timer
-        self._known: OrderedDict[str, tuple[float, Any]] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._generation = 0
+        self._uses: dict[str, datetime] = {}
         self.has_users = False
         """Whether there are accounts: until then the server is in local mode, or closed."""
 
@@ -44,8 +57,18 @@ class Authenticator:
         async with self._database.read() as session:
             self.has_users = await UserRepository(session).any()
 
+    def forget_with(self, session: AsyncSession, *, has_users: bool = False) -> None:
+        """An account or a credential changes in this transaction: once it is durable, nothing is remembered.
+
+        `has_users`: it makes the first user, so there are accounts from then on.
+        """
+        after_commit(session, self.forget)
+        if has_users:
+            after_commit(session, self._begin_accounts)
+
     def forget(self) -> None:
-        """An account or a credential changed; to be called after the commit."""
+        """Look everybody up again; what is being looked up now is not remembered either."""
+        self._generation += 1
         self._known.clear()
 
     async def identify(self, text: str) -> Caller:
@@ -53,69 +76,81 @@ class Authenticator:
         token = parse_token(text)
         if token is None or token.kind == "pmr":
             raise Unauthenticated("This is no access token and no API key.")
-        caller = cast("Caller | None", self._remembered(token.hash))
-        if caller is None:
-            caller = await (self._of_key(token) if token.kind == "pmk" else self._of_session(token))
-            self._remember(token.hash, caller)
-        return caller
+        known = self._remembered(token.hash)
+        if known is None:
+            generation = self._generation
+            row, user = await self._find(token.kind == "pmk", token.row_id)
+            stored = row.secret_hash if isinstance(row, ApiKey) else row.access_hash if row else ""
+            if row is None or user is None or not token.matches(stored):
+                raise Unauthenticated(NOT_GOOD)
+            known = self._judged(row, user, REMEMBERED_SECONDS)
+            self._remember(token.hash, known, generation)
+        if known.caller.credential == "key":
+            self._uses[known.caller.credential_id] = self._clock()
+        return known.caller
 
     async def is_valid(self, caller: Caller) -> bool:
-        """Whether what the caller came with would still be accepted, for connections that stay."""
+        """Whether what the caller came with would still be accepted, for connections that stay.
+
+        A login counts by its newest access token: whoever goes on refreshing it stays.
+        """
         if caller.credential == "local":
             return not self.has_users
-        remembered = self._remembered(caller.credential_id)
-        if remembered is None:
-            remembered = await self._is_living(caller)
-            self._remember(caller.credential_id, remembered)
-        return bool(remembered)
+        known = self._remembered(caller.credential_id)
+        if known is None:
+            generation = self._generation
+            row, user = await self._find(caller.credential == "key", caller.credential_id)
+            try:
+                known = self._judged(row, user, FEED_LOOK_SECONDS)
+            except Unauthenticated:
+                return False
+            self._remember(caller.credential_id, known, generation)
+        return caller.scopes <= known.caller.scopes
 
-    async def _is_living(self, caller: Caller) -> bool:
+    def last_used(self, key: ApiKey) -> datetime | None:
+        """When a key was last used, written down or not yet."""
+        return self._uses.get(key.id, key.last_used_at)
+
+    async def write_uses(self) -> None:
+        """Write down when keys were used: now and then, for a request must not wait for a disk because of it."""
+        uses, self._uses = self._uses, {}
+        if uses:
+            async with self._database.write(is_content=False) as session:
+                for key_id, moment in uses.items():
+                    await CredentialRepository(session).note_use(key_id, moment)
+
+    def _begin_accounts(self) -> None:
+        self.has_users = True
+
+    async def _find(self, is_key: bool, row_id: str) -> tuple[ApiKey | LoginSession | None, User | None]:
         async with self._database.read() as session:
             credentials = CredentialRepository(session)
-            if caller.credential == "key":
-                key = await credentials.find_key(caller.credential_id)
-                return key is not None and not self._is_over(key[0].expires_at) and key[1].disabled_at is None
-            login = await credentials.find_session(caller.credential_id)
-        return login is not None and not self._is_over(login[0].expires_at) and login[1].disabled_at is None
+            found = await (credentials.find_key(row_id) if is_key else credentials.find_session(row_id))
+        return found or (None, None)
 
-    async def _of_session(self, token: Token) -> Caller:
-        async with self._database.read() as session:
-            found = await CredentialRepository(session).find_session(token.row_id)
-        login, user = found or (None, None)
-        if login is None or user is None or not token.matches(login.access_hash) or user.disabled_at is not None:
+    def _judged(self, row: ApiKey | LoginSession | None, user: User | None, fresh_seconds: float) -> _Known:
+        """What is known of a credential that was found. Raises `Unauthenticated` when it is not good any more."""
+        if row is None or user is None or user.disabled_at is not None:
             raise Unauthenticated(NOT_GOOD)
-        if self._is_over(login.access_until) or self._is_over(login.expires_at):
-            raise Unauthenticated("The access token has expired; get another with the refresh token.")
-        return caller_of_session(login, user)
+        if isinstance(row, ApiKey):
+            good_until, caller = row.expires_at or END_OF_TIME, _caller_of_key(row, user)
+        else:
+            good_until, caller = min(row.access_until, row.expires_at), caller_of_session(row, user)
+        if good_until <= self._clock():
+            advice = "make another" if isinstance(row, ApiKey) else "get another with the refresh token"
+            raise Unauthenticated(f"This token has expired; {advice}.")
+        return _Known(caller, good_until, self._timer() + fresh_seconds)
 
-    async def _of_key(self, token: Token) -> Caller:
-        async with self._database.read() as session:
-            found = await CredentialRepository(session).find_key(token.row_id)
-        key, user = found or (None, None)
-        if key is None or user is None or not token.matches(key.secret_hash) or user.disabled_at is not None:
-            raise Unauthenticated(NOT_GOOD)
-        if self._is_over(key.expires_at):
-            raise Unauthenticated("The API key has expired; make another.")
-        await self._note_use(key)
-        return _caller_of_key(key, user)
+    def _remembered(self, key: str) -> _Known | None:
+        known = self._known.get(key)
+        if known is None or known.fresh_until <= self._timer() or known.good_until <= self._clock():
+            return None
+        return known
 
-    async def _note_use(self, key: ApiKey) -> None:
-        now = self._clock()
-        if key.last_used_at is not None and now - key.last_used_at < NOTE_USE_EVERY:
-            return
-        with suppress(PerplexError):  # a full disk is no reason to refuse a search
-            async with self._database.write() as session:
-                await CredentialRepository(session).note_use(key.id, now)
-
-    def _is_over(self, moment: datetime | None) -> bool:
-        return moment is not None and moment <= self._clock()
-
-    def _remembered(self, key: str) -> object | None:
-        until, value = self._known.get(key, (0.0, None))
-        return value if self._timer() < until else None
-
-    def _remember(self, key: str, value: object) -> None:
-        self._known[key] = (self._timer() + REMEMBERED_SECONDS, value)
+    def _remember(self, key: str, known: _Known, generation: int) -> None:
+        if generation != self._generation:
+            return  # something changed while this was looked up
+        self._known[key] = known
         self._known.move_to_end(key)
         if len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)

@@ -30,7 +30,8 @@ class User(SQLModel, table=True):
 class LoginSession(SQLModel, table=True):
     """One login on one device: an access token for minutes, a refresh token that is good once. Only hashes are kept.
 
-    `spent_hash` is the refresh token before: whoever comes with it has a copy, or lost an answer.
+    `family_hash` is that of what all its refresh tokens have in common: whoever comes with an old one has a copy.
+    `spent_hash` is the one before the present one, which may also come from a client that lost an answer.
     """
 
     __tablename__ = "sessions"
@@ -41,6 +42,7 @@ class LoginSession(SQLModel, table=True):
     access_hash: str
     access_until: datetime = Field(sa_type=UtcDateTime)
     refresh_hash: str
+    family_hash: str
     spent_hash: str = ""
     refreshed_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)

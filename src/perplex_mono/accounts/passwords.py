@@ -13,6 +13,7 @@ from perplex_mono.errors import InvalidInput, Overloaded
 Result = TypeVar("Result")
 
 MIN_CHARS, MAX_CHARS = 12, 512
+MIN_NAME_CHARS, MAX_NAME_CHARS = 2, 64
 THREADS = 2
 MAX_WAITING = 16
 
@@ -57,6 +58,15 @@ class Passwords:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
         finally:
             self._waiting -= 1
+
+
+def require_name(name: str) -> None:
+    """Raise `InvalidInput` for a name that is too short, too long, or holds what cannot be seen or told apart."""
+    is_plain = name.isprintable() and not any(character.isspace() or character in "/\\" for character in name)
+    if not is_plain or not MIN_NAME_CHARS <= len(name) <= MAX_NAME_CHARS:
+        raise InvalidInput(
+            f"A name has {MIN_NAME_CHARS} to {MAX_NAME_CHARS} visible characters, none of them a blank or a slash."
+        )
 
 
 def require_good(password: str, name: str) -> None:

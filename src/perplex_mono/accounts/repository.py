@@ -105,9 +105,10 @@ class CredentialRepository:
         await self._session.exec(update(ApiKey).where(col(ApiKey.id) == key_id).values(last_used_at=now))
 
     async def forget_ended(self, before: datetime) -> None:
-        """Remove logins that ended before that time."""
-        ended = (col(LoginSession.expires_at) < before) | (col(LoginSession.revoked_at) < before)
-        await self._session.exec(delete(LoginSession).where(ended))
+        """Remove logins and keys that ended before that time."""
+        for table in (LoginSession, ApiKey):
+            ended = (col(table.expires_at) < before) | (col(table.revoked_at) < before)
+            await self._session.exec(delete(table).where(ended))
 
 
 class AuditRepository:

@@ -10,6 +10,7 @@ from perplex_mono.accounts.audit import AuditLog
 from perplex_mono.accounts.keys import ApiKeyService
 from perplex_mono.accounts.logins import LoginService
 from perplex_mono.accounts.schemas import (
+    Action,
     AuditPage,
     CallerView,
     FirstUser,
@@ -187,7 +188,7 @@ class AuditController(Controller):
     async def list_events(
         self,
         audit: NamedDependency[AuditLog],
-        action: Annotated[str | None, QueryParameter(max_length=40)] = None,
+        action: Annotated[Action | None, QueryParameter()] = None,
         user_id: Annotated[str | None, QueryParameter(max_length=64)] = None,
         limit: PageLimit = 50,
         cursor: Cursor = None,

@@ -11,6 +11,23 @@ from perplex_mono.web.callers import Caller, Scope
 
 UserName = Annotated[str, Meta(min_length=2, max_length=64, pattern=r"^[^\s\x00-\x1f/\\]+$")]
 Password = Annotated[str, Meta(max_length=1024)]
+Action = Literal[
+    "setup",
+    "login",
+    "logout",
+    "token_reuse",
+    "user_created",
+    "user_changed",
+    "user_disabled",
+    "user_enabled",
+    "password_changed",
+    "key_created",
+    "key_revoked",
+    "share_set",
+    "share_removed",
+    "settings_changed",
+]
+"""What the log of security events knows."""
 KeyName = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
@@ -158,9 +175,9 @@ def caller_view(caller: Caller) -> CallerView:
     return CallerView(caller.user_id, caller.name, caller.credential, sorted(caller.scopes))
 
 
-def key_view(key: ApiKey) -> KeyView:
+def key_view(key: ApiKey, last_used_at: datetime | None) -> KeyView:
     """A row as clients see it."""
-    return KeyView(key.id, key.name, key.scopes, key.created_at, key.expires_at, key.last_used_at)
+    return KeyView(key.id, key.name, key.scopes, key.created_at, key.expires_at, last_used_at)
 
 
 def audit_view(event: AuditEvent) -> AuditView:

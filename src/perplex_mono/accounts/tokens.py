@@ -32,16 +32,40 @@ class Token:
     @property
     def hash(self) -> str:
         """What is stored. The secret is random, so a fast hash is as good as a slow one."""
-        return hashlib.sha256(self.secret.encode()).hexdigest()
+        return _hash(self.secret)
+
+    @property
+    def family(self) -> str:
+        """The part of a refresh token that all of its login have in common."""
+        return self.secret.partition(".")[0]
 
     def matches(self, stored_hash: str) -> bool:
         """Whether this is the token of that hash, in constant time."""
         return hmac.compare_digest(self.hash, stored_hash)
 
+    def is_of_family(self, stored_hash: str) -> bool:
+        """Whether this was, at some time, a refresh token of the login with that family, in constant time."""
+        return hmac.compare_digest(family_hash(self.family), stored_hash)
+
 
 def new_token(kind: Kind, row_id: str) -> Token:
     """A token for a row."""
     return Token(kind, row_id, secrets.token_urlsafe(SECRET_BYTES))
+
+
+def new_family() -> str:
+    """The common part of a new login's refresh tokens."""
+    return secrets.token_urlsafe(SECRET_BYTES)
+
+
+def family_hash(family: str) -> str:
+    """What is stored of a family."""
+    return _hash(family)
+
+
+def new_refresh_token(row_id: str, family: str) -> Token:
+    """The next refresh token of a login: its family, and 256 bits of its own."""
+    return Token("pmr", row_id, f"{family}.{secrets.token_urlsafe(SECRET_BYTES)}")
 
 
 def parse_token(text: str) -> Token | None:
@@ -52,3 +76,7 @@ def parse_token(text: str) -> Token | None:
     row_id, _, secret = rest.partition("_")
     known = _KINDS.get(kind)
     return Token(known, row_id, secret) if known and row_id and secret else None
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -7,8 +7,9 @@ from typing import Protocol
 from loguru import logger
 
 from perplex_mono.answers.extractive import Quote
+from perplex_mono.answers.metrics import AnswerMetrics
 from perplex_mono.answers.schemas import Answer, AnswerRequest, Citation
-from perplex_mono.errors import NotFound
+from perplex_mono.errors import REFUSALS, NotFound
 from perplex_mono.ingestion.boxes import boxes_for
 from perplex_mono.ingestion.page_store import PageStore
 from perplex_mono.library.models import Chunk
@@ -36,14 +37,34 @@ class AnswerWriter(Protocol):
 class AnswerService:
     """Answers questions from the owner's library."""
 
-    def __init__(self, database: Database, search: SearchService, pages: PageStore, writer: AnswerWriter) -> None:
+    def __init__(
+        self,
+        database: Database,
+        search: SearchService,
+        pages: PageStore,
+        writer: AnswerWriter,
+        metrics: AnswerMetrics | None = None,
+    ) -> None:
         self._database = database
         self._search = search
         self._writer = writer
-        self._citations = CitationChecker(database, pages)
+        self._metrics = metrics or AnswerMetrics()
+        self._citations = CitationChecker(database, pages, self._metrics)
 
     async def answer(self, request: AnswerRequest, owner_id: str) -> Answer:
         """The answer; honest when nothing matches. Raises what search raises."""
+        started = time.perf_counter()
+        try:
+            answer = await self._answer(request, owner_id)
+        except Exception as error:
+            outcome = "refused" if isinstance(error, REFUSALS) else "failed"
+            self._metrics.answers.labels(request.mode, outcome).inc()
+            raise
+        self._metrics.answers.labels(request.mode, answer.state).inc()
+        self._metrics.seconds.labels(request.mode).observe(time.perf_counter() - started)
+        return answer
+
+    async def _answer(self, request: AnswerRequest, owner_id: str) -> Answer:
         with span("answer", mode=request.mode):
             found = await self._search.search(
                 SearchRequest(
@@ -55,8 +76,10 @@ class AnswerService:
                 owner_id,
             )
             started = time.perf_counter()
-            quotes = await self._writer.write(request.question, found.hits)
-            citations = await self._citations.check(quotes)
+            with span("answer.write", writer=self._writer.name, passages=len(found.hits)):
+                quotes = await self._writer.write(request.question, found.hits)
+            with span("answer.check_citations", quotes=len(quotes)):
+                citations = await self._citations.check(quotes)
         text = " ".join(f"{citation.quote} [{citation.n}]" for citation in citations)
         timings = dict(found.timings_ms)
         timings["write"] = round((time.perf_counter() - started) * 1000, 2)
@@ -77,9 +100,10 @@ class AnswerService:
 class CitationChecker:
     """Finds each quote on its page again; one that is not there is dropped."""
 
-    def __init__(self, database: Database, pages: PageStore) -> None:
+    def __init__(self, database: Database, pages: PageStore, metrics: AnswerMetrics) -> None:
         self._database = database
         self._pages = pages
+        self._metrics = metrics
 
     async def check(self, quotes: Sequence[Quote]) -> list[Citation]:
         """Citations numbered from 1 in the order of the quotes, with the boxes of exactly the quoted words."""
@@ -106,6 +130,7 @@ class CitationChecker:
                     support=quote.support,
                 )
             )
+        self._metrics.checked(verified=len(citations), dropped=len(quotes) - len(citations))
         return citations
 
     async def _locate(self, sha256: str, chunk: Chunk, quote: Quote) -> list[Box] | None:

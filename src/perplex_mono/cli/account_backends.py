@@ -1,6 +1,9 @@
 """Accounts from the command line: through a running server as whoever the API key says, else on the data directory."""
 
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from perplex_mono.accounts.schemas import (
     FirstUser,
@@ -32,8 +35,8 @@ class Accounts(Protocol):
         """Make the first user. Raises `Conflict` when there is one, `Forbidden` for a wrong token."""
         ...
 
-    async def log_in(self, login: Login) -> None:
-        """Act as this user from now on. Raises `Unauthenticated`."""
+    def logged_in(self, login: Login | None) -> AbstractAsyncContextManager[None]:
+        """Act as this user inside the block, as before when there is none. Raises `Unauthenticated`."""
         ...
 
     async def users(self, cursor: str | None) -> UserPage:
@@ -70,8 +73,16 @@ class ServerAccounts:
     async def set_up(self, first: FirstUser) -> UserView:
         return (await self._server.call("POST", "/auth/setup", Tokens, first)).user
 
-    async def log_in(self, login: Login) -> None:
+    @asynccontextmanager
+    async def logged_in(self, login: Login | None) -> AsyncIterator[None]:
+        if login is None:
+            yield
+            return
         self._server.authorise((await self._server.call("POST", "/auth/login", Tokens, login)).access_token)
+        try:
+            yield
+        finally:
+            await self._server.send("POST", "/auth/logout")
 
     async def users(self, cursor: str | None) -> UserPage:
         return await self._server.call("GET", "/users", UserPage, params=_page(cursor))
@@ -80,7 +91,7 @@ class ServerAccounts:
         return await self._server.call("POST", "/users", UserView, new)
 
     async def change_user(self, user_id: str, changes: UserChanges) -> UserView:
-        return await self._server.call("PATCH", f"/users/{user_id}", UserView, changes)
+        return await self._server.call("PATCH", f"/users/{quote(user_id, safe='')}", UserView, changes)
 
     async def keys(self, cursor: str | None) -> KeyPage:
         return await self._server.call("GET", "/api-keys", KeyPage, params=_page(cursor))
@@ -89,7 +100,7 @@ class ServerAccounts:
         return await self._server.call("POST", "/api-keys", KeyMade, new)
 
     async def revoke_key(self, key_id: str) -> None:
-        await self._server.delete(f"/api-keys/{key_id}", ("API key", key_id))
+        await self._server.send("DELETE", f"/api-keys/{quote(key_id, safe='')}", ("API key", key_id))
 
 
 class LocalAccounts:
@@ -101,8 +112,11 @@ class LocalAccounts:
     async def set_up(self, first: FirstUser) -> UserView:
         return (await self._container.accounts.set_up(first, LOCAL_CALLER, address=ADDRESS, client=ADDRESS)).user
 
-    async def log_in(self, login: Login) -> None:
-        raise InvalidInput("There is nothing to log in to: no server runs, and the data directory is open here.")
+    @asynccontextmanager
+    async def logged_in(self, login: Login | None) -> AsyncIterator[None]:
+        if login is not None:
+            raise InvalidInput("There is nothing to log in to: no server runs, and the data directory is open here.")
+        yield
 
     async def users(self, cursor: str | None) -> UserPage:
         return await self._container.accounts.list_users(limit=PAGE, cursor=cursor)

@@ -9,6 +9,9 @@ password_option = click.option(
     "--password-file", metavar="FILE", help="Read the password from a file, '-' for standard input.  [default: ask]"
 )
 
+# A key makes and ends no keys: what was made with a leaked one would outlive it.
+login_option = click.option("--login", metavar="NAME", help="Whose key it is; a running server asks for the password.")
+
 
 @click.group(short_help="Users: setup, add, list, change.")
 def user() -> None:
@@ -142,12 +145,12 @@ def change(
 def key() -> None:
     """API keys: credentials for programs, and for this command line, which takes one from PERPLEX_API_KEY.
 
-    With a running server they are those of whoever the key in PERPLEX_API_KEY belongs to; without one, of the first
-    user.
+    With a running server, making and ending one takes a login, and the list is that of whoever the key in
+    PERPLEX_API_KEY belongs to; without a server they are those of the first user.
 
     \b
     Examples:
-      perplex-mono key create backup-script --scope read
+      perplex-mono key create backup-script --scope read --login ada
       perplex-mono key list
     """
 
@@ -161,7 +164,7 @@ def key() -> None:
     type=click.Choice(("read", "write", "admin")),
     help="What it is good for; may be repeated.  [default: read]",
 )
-@click.option("--login", metavar="NAME", help="Log in as this user instead of sending PERPLEX_API_KEY.")
+@login_option
 @password_option
 @click.option("--expires-in-days", type=click.IntRange(1, 3650), help="When it ends by itself.  [default: never]")
 @server_option
@@ -182,13 +185,13 @@ def create(
     \b
     Examples:
       perplex-mono key create laptop --scope read --scope write --login ada
-      perplex-mono key create backup --scope admin --expires-in-days 365
+      perplex-mono key create backup --scope admin --expires-in-days 365 --login ada
     """
-    from perplex_mono.accounts.schemas import Login, NewKey
-    from perplex_mono.cli.accounts import add_key, read_password, scopes_of
+    from perplex_mono.accounts.schemas import NewKey
+    from perplex_mono.cli.accounts import add_key, read_login, scopes_of
 
     new = NewKey(name=name, scopes=scopes_of(scopes), expires_in_days=expires_in_days)
-    by = Login(login, read_password(password_file, is_new=False)) if login else None
+    by = read_login(login, password_file)
     exit_with(invocation.run(add_key(invocation.settings(), server, new, by, as_json=as_json)))
 
 
@@ -210,15 +213,20 @@ def list_keys_(invocation: Invocation, server: str | None, as_json: bool) -> Non
 
 @key.command(short_help="End an API key.")
 @click.argument("key_id", metavar="ID")
+@login_option
+@password_option
 @server_option
 @click.pass_obj
-def revoke(invocation: Invocation, key_id: str, server: str | None) -> None:
+def revoke(
+    invocation: Invocation, key_id: str, login: str | None, password_file: str | None, server: str | None
+) -> None:
     """End an API key, at once.
 
     \b
     Examples:
-      perplex-mono key revoke 0199f0a1-7c2e-7d1a-9b1e-3f0c2a1b4c5d
+      perplex-mono key revoke 0199f0a1-7c2e-7d1a-9b1e-3f0c2a1b4c5d --login ada
     """
-    from perplex_mono.cli.accounts import revoke_key
+    from perplex_mono.cli.accounts import read_login, revoke_key
 
-    exit_with(invocation.run(revoke_key(invocation.settings(), server, key_id)))
+    by = read_login(login, password_file)
+    exit_with(invocation.run(revoke_key(invocation.settings(), server, key_id, by)))

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import cast
 
 import click
 from rich.table import Table
@@ -9,6 +10,7 @@ from rich.table import Table
 from perplex_mono.accounts.schemas import FirstUser, KeyView, Login, NewKey, NewUser, UserChanges, UserView
 from perplex_mono.cli.account_backends import Accounts
 from perplex_mono.cli.backend import open_backend
+from perplex_mono.cli.paging import all_items
 from perplex_mono.cli.plain_text import one_line
 from perplex_mono.cli.terminal import notices, results, write_json
 from perplex_mono.errors import InvalidInput, NotFound
@@ -33,6 +35,11 @@ def read_secret(file: str) -> str:
     return text.splitlines()[0] if text else ""
 
 
+def read_login(name: str | None, password_file: str | None) -> Login | None:
+    """Who logs in for a command, if anybody. Raises `InvalidInput`."""
+    return None if name is None else Login(name, read_password(password_file, is_new=False))
+
+
 async def set_up(settings: Settings, server: str | None, first: FirstUser, *, as_json: bool) -> int:
     """Make the first user; the exit code."""
     async with open_backend(settings, server) as backend:
@@ -55,7 +62,7 @@ async def change_user(settings: Settings, server: str | None, name: str, changes
 async def list_users(settings: Settings, server: str | None, *, as_json: bool) -> int:
     """Print the users; the exit code."""
     async with open_backend(settings, server) as backend:
-        found = await _all_users(backend.accounts)
+        found = await all_items(backend.accounts.users)
     if as_json:
         write_json({"items": found})
     elif found:
@@ -67,9 +74,7 @@ async def list_users(settings: Settings, server: str | None, *, as_json: bool) -
 
 async def add_key(settings: Settings, server: str | None, new: NewKey, login: Login | None, *, as_json: bool) -> int:
     """Make an API key, after `login` if given, and print its secret, which is shown this once; the exit code."""
-    async with open_backend(settings, server) as backend:
-        if login is not None:
-            await backend.accounts.log_in(login)
+    async with open_backend(settings, server) as backend, backend.accounts.logged_in(login):
         made = await backend.accounts.add_key(new)
     if as_json:
         write_json(made)
@@ -81,15 +86,8 @@ async def add_key(settings: Settings, server: str | None, new: NewKey, login: Lo
 
 async def list_keys(settings: Settings, server: str | None, *, as_json: bool) -> int:
     """Print the caller's API keys; the exit code."""
-    found: list[KeyView] = []
     async with open_backend(settings, server) as backend:
-        cursor: str | None = None
-        while True:
-            page = await backend.accounts.keys(cursor)
-            found += page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                break
+        found = await all_items(backend.accounts.keys)
     if as_json:
         write_json({"items": found})
     elif found:
@@ -99,9 +97,9 @@ async def list_keys(settings: Settings, server: str | None, *, as_json: bool) ->
     return 0
 
 
-async def revoke_key(settings: Settings, server: str | None, key_id: str) -> int:
-    """End an API key; the exit code."""
-    async with open_backend(settings, server) as backend:
+async def revoke_key(settings: Settings, server: str | None, key_id: str, login: Login | None) -> int:
+    """End an API key, after `login` if given; the exit code."""
+    async with open_backend(settings, server) as backend, backend.accounts.logged_in(login):
         await backend.accounts.revoke_key(key_id)
     results().print("Revoked; it is refused from now on.")
     return 0
@@ -109,26 +107,14 @@ async def revoke_key(settings: Settings, server: str | None, key_id: str) -> int
 
 def scopes_of(given: tuple[str, ...]) -> list[Scope]:
     """The scopes as typed, 'read' alone when none was."""
-    known: dict[str, Scope] = {"read": "read", "write": "write", "admin": "admin"}
-    return [known[name] for name in dict.fromkeys(given or ("read",))]
+    return [cast(Scope, name) for name in dict.fromkeys(given or ("read",))]
 
 
 async def _find(accounts: Accounts, name: str) -> UserView:
-    for user in await _all_users(accounts):
+    for user in await all_items(accounts.users):
         if name == user.id or name.casefold() == user.name.casefold():
             return user
     raise NotFound("user", name)
-
-
-async def _all_users(accounts: Accounts) -> list[UserView]:
-    found: list[UserView] = []
-    cursor: str | None = None
-    while True:
-        page = await accounts.users(cursor)
-        found += page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return found
 
 
 def _told(user: UserView, *, as_json: bool) -> int:

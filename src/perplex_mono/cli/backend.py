@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from perplex_mono.cli.paging import all_items
 from perplex_mono.errors import InvalidInput, Unavailable
 from perplex_mono.settings import Settings
 
 if TYPE_CHECKING:
     from perplex_mono.answers.schemas import Answer, AnswerRequest
+    from perplex_mono.backups.schemas import BackupAccepted, BackupView
     from perplex_mono.cli.account_backends import Accounts
     from perplex_mono.cli.source_file import SourceFile
     from perplex_mono.library.schemas import (
@@ -121,6 +123,22 @@ class Backend(Protocol):
         """Stop following a folder; its documents go. Raises `NotFound`."""
         ...
 
+    async def start_backup(self, *, include_secrets: bool) -> "BackupAccepted":
+        """Begin to make a backup. Raises `Conflict` while one is being made, `StorageFull` without room for it."""
+        ...
+
+    async def backup(self, backup_id: str) -> "BackupView":
+        """A finished backup. Raises `NotFound`."""
+        ...
+
+    def backup_chunks(self, backup_id: str) -> "AsyncIterator[bytes]":
+        """Its file, in pieces. Raises `NotFound`, and `Unavailable` when it breaks off."""
+        ...
+
+    async def delete_backup(self, backup_id: str) -> None:
+        """Remove it. Raises `NotFound`."""
+        ...
+
     async def search(self, request: "SearchRequest") -> "SearchResponse":
         """The passages found."""
         ...
@@ -170,23 +188,27 @@ def server_address(settings: Settings) -> str:
 
 
 async def resolve_collections(backend: Backend, keys: Sequence[str]) -> list[str]:
-    """The ids of collections given by name or id. Raises `InvalidInput` with the names there are."""
+    """The ids of collections given by name or id. Raises `InvalidInput` with the names there are.
+
+    A name means one's own collection; what somebody else shares by that name must not take its place.
+    """
     if not keys or set(keys) == {"default"}:
         return ["default"]
-    known: list[CollectionView] = []
-    cursor: str | None = None
-    while True:
-        page = await backend.collections(cursor)
-        known += page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    ids = {collection.name: collection.id for collection in known} | {item.id: item.id for item in known}
-    for key in keys:
-        if key not in ids:
-            names = ", ".join(f"'{item.name}'" for item in known[:20])
-            raise InvalidInput(f"There is no collection '{key}'. There are: {names}{', …' if len(known) > 20 else ''}.")
-    return list(dict.fromkeys(ids[key] for key in keys))
+    known = await all_items(backend.collections)
+    return list(dict.fromkeys(_collection_id(known, key) for key in keys))
+
+
+def _collection_id(known: "Sequence[CollectionView]", key: str) -> str:
+    named = [collection for collection in known if collection.name == key]
+    meant = [collection for collection in named if collection.access == "own"] or named
+    meant = [collection for collection in known if collection.id == key] or meant
+    if len(meant) > 1:
+        ids = ", ".join(collection.id for collection in meant)
+        raise InvalidInput(f"Several collections named '{key}' are shared with you; give the id: {ids}.")
+    if not meant:
+        names = ", ".join(f"'{item.name}'" for item in known[:20])
+        raise InvalidInput(f"There is no collection '{key}'. There are: {names}{', …' if len(known) > 20 else ''}.")
+    return meant[0].id
 
 
 def checked_address(server: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from perplex_mono.cli.account_commands import key, user
+from perplex_mono.cli.backup_commands import backup, restore
 from perplex_mono.cli.invocation import Invocation
 from perplex_mono.cli.long_work_commands import operations, reindex
 from perplex_mono.cli.options import collections_option, exit_with, json_option, server_option
@@ -252,6 +253,8 @@ COMMANDS: list[click.Command] = [
     reindex,
     user,
     key,
+    backup,
+    restore,
     doctor,
     settings,
     openapi,

@@ -75,7 +75,7 @@ class _Ingest:
         )
         try:
             with bar:
-                bar.begin_upload(sum(map(file_size, self._selection.files)))
+                bar.begin_bytes("Uploading", sum(map(file_size, self._selection.files)))
                 upload = await uploader.upload(self._selection.files)
                 return await self._finish(upload, bar)
         except (PerplexError, asyncio.CancelledError):

@@ -9,6 +9,7 @@ from typing import TextIO, cast
 import msgspec
 
 from perplex_mono.answers.schemas import Answer, AnswerRequest
+from perplex_mono.backups.schemas import BackupAccepted, BackupView
 from perplex_mono.cli.account_backends import LocalAccounts
 from perplex_mono.cli.source_file import SourceFile
 from perplex_mono.cli.terminal import notices
@@ -30,7 +31,7 @@ from perplex_mono.operations.schemas import Action, Envelope, EventPage, Operati
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
 from perplex_mono.settings import LoggingSettings, Settings
 from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourcePage, SourceView
-from perplex_mono.storage.blobs import BUFFER_BYTES
+from perplex_mono.storage.blobs import BUFFER_BYTES, read_chunks
 from perplex_mono.telemetry.logs import configure_logging
 from perplex_mono.web.callers import LOCAL_USER
 
@@ -119,6 +120,19 @@ class LocalBackend:
 
     async def remove_source(self, collection_id: str, source_id: str) -> OperationAccepted:
         return await self._container.sources.delete(collection_id, source_id, LOCAL_USER)
+
+    async def start_backup(self, *, include_secrets: bool) -> BackupAccepted:
+        return await self._container.backups.start(LOCAL_USER, include_secrets=include_secrets)
+
+    async def backup(self, backup_id: str) -> BackupView:
+        return await self._container.backups.get(backup_id)
+
+    async def backup_chunks(self, backup_id: str) -> AsyncIterator[bytes]:
+        async for chunk in read_chunks(await self._container.backups.file(backup_id)):
+            yield chunk
+
+    async def delete_backup(self, backup_id: str) -> None:
+        await self._container.backups.delete(backup_id)
 
     async def search(self, request: SearchRequest) -> SearchResponse:
         await self._wait_until_searchable(request.query if request.mode != "sparse" else None)

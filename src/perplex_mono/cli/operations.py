@@ -9,7 +9,7 @@ from rich.text import Text
 from perplex_mono.cli.backend import Backend, open_backend
 from perplex_mono.cli.following import follow
 from perplex_mono.cli.plain_text import one_line
-from perplex_mono.cli.progress_bar import ProgressBar, duration
+from perplex_mono.cli.progress_bar import ProgressBar, amount, duration, megabytes
 from perplex_mono.cli.terminal import notices, results, write_json
 from perplex_mono.operations.models import FINAL_STATES
 from perplex_mono.operations.schemas import Action, Envelope, OperationPage, OperationView
@@ -77,6 +77,8 @@ def show_operations(page: OperationPage, console: Console) -> None:
         )
     for item in page.items:
         done = f"{item.done}/{item.total} {item.unit}"
+        if item.unit == "bytes":
+            done = f"{megabytes(item.done)}/{megabytes(item.total)}"
         created = f"{item.created_at:%Y-%m-%d %H:%M}"
         table.add_row(item.id, item.kind, item.state, done, str(item.failed_count or ""), created)
     console.print(table)
@@ -89,7 +91,8 @@ def show_operations(page: OperationPage, console: Console) -> None:
 
 def summary(operation: OperationView) -> Text:
     """How the operation stands, in a sentence."""
-    text = Text(f"{operation.kind} {operation.state}: {operation.done} of {operation.total} {operation.unit}")
+    done = amount(operation.done, operation.total, operation.unit)
+    text = Text(f"{operation.kind} {operation.state}: {done}")
     if operation.failed_count:
         text.append(f", {operation.failed_count} failed")
     if operation.started_at is not None and operation.finished_at is not None:

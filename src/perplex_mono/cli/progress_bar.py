@@ -28,6 +28,7 @@ class ProgressBar:
         )
         self._console = console
         self._task = self._progress.add_task("", total=None, figures="")
+        self._bytes_of = ""
         self._sent = self._size = 0
         self._operations: dict[str, dict[str, Any]] = {}
 
@@ -44,17 +45,23 @@ class ProgressBar:
         """A line above the bar."""
         self._console.print(Text(one_line(text)))
 
-    def begin_upload(self, size_bytes: int) -> None:
-        """So many bytes will be handed over."""
-        self._size = size_bytes
+    def begin_bytes(self, description: str, size_bytes: int) -> None:
+        """So many bytes will be worked at."""
+        self._bytes_of, self._sent, self._size = description, 0, size_bytes
+        self._begin_anew(description)
         self.count_bytes(0)
 
+    def begin_step(self, description: str) -> None:
+        """Something that has no measure: only its name is shown."""
+        self._begin_anew(description.capitalize())
+
     def count_bytes(self, count: int) -> None:
-        """So many more bytes are on their way; negative when they must be sent again."""
+        """So many more bytes are done; negative when they must be sent again."""
         self._sent += count
         task = self._progress.tasks[0]
         speed = f"{megabytes(task.speed)}/s" if task.speed else ""
-        self._show("Uploading", self._sent, self._size, f"{megabytes(self._sent)} of {megabytes(self._size)}  {speed}")
+        done = f"{megabytes(self._sent)} of {megabytes(self._size)}"
+        self._show(self._bytes_of, self._sent, self._size, f"{done}  {speed}")
 
     def show_event(self, event: Envelope) -> None:
         """What an operation says of itself."""
@@ -70,6 +77,11 @@ class ProgressBar:
         if event.type in ("completed", "failed", "dead", "cancelled"):
             known.update(rate_per_second=None, eta_seconds=None)
         self._show(describe(event.type, news), *figures(list(self._operations.values())))
+
+    def _begin_anew(self, description: str) -> None:
+        """Another bar in the place of this one: the total of a bar cannot become unknown again."""
+        self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(description, total=None, figures="")
 
     def _show(self, description: str, done: float, total: float, text: str) -> None:
         description = description or self._progress.tasks[0].description
@@ -87,6 +99,8 @@ def describe(event_type: str, data: Mapping[str, Any]) -> str:
     current = data.get("current") or {}
     if event_type == "scan_progress":
         return shorten(one_line(str(current)), MAX_NAME_CHARS) if current else ""
+    if event_type == "progress" and current.get("step"):
+        return str(current["step"]).capitalize()
     if event_type == "progress" and current.get("document"):
         name = shorten(one_line(str(current["document"])), MAX_NAME_CHARS)
         return f"{name}, page {current['page']}" if current.get("page") else name
@@ -99,12 +113,23 @@ def figures(operations: list[dict[str, Any]]) -> tuple[int, int, str]:
     total = sum(operation["total"] for operation in operations)
     rate = sum(operation.get("rate_per_second") or 0.0 for operation in operations)
     left = max((operation.get("eta_seconds") or 0.0 for operation in operations), default=0.0)
-    parts = [f"{done} of {total} {operations[0]['unit'] if operations else ''}"]
+    unit = str(operations[0]["unit"]) if operations else ""
+    parts = [amount(done, total, unit)]
     if rate:
-        parts.append(f"{rate:.1f}/s")
+        parts.append(f"{megabytes(rate)}/s" if unit == "bytes" else f"{rate:.1f}/s")
     if left:
         parts.append(f"{duration(left)} left")
     return done, total, "  ".join(parts)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 document`, `2 documents`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def amount(done: int, total: int, unit: str) -> str:
+    """`3 of 7 pages`, `1.5 MB of 20.0 MB`."""
+    return f"{megabytes(done)} of {megabytes(total)}" if unit == "bytes" else f"{done} of {total} {unit}"
 
 
 def duration(seconds: float) -> str:

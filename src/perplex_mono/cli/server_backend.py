@@ -11,7 +11,6 @@ import httpx
 import msgspec
 
 from perplex_mono.answers.schemas import Answer, AnswerRequest
-from perplex_mono.cli.account_backends import ServerAccounts
 from perplex_mono.cli.source_file import SourceFile
 from perplex_mono.errors import (
     Conflict,
@@ -28,6 +27,8 @@ from perplex_mono.errors import (
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
 
 if TYPE_CHECKING:
+    from perplex_mono.backups.schemas import BackupAccepted, BackupView
+    from perplex_mono.cli.account_backends import ServerAccounts
     from perplex_mono.library.schemas import (
         CollectionPage,
         DocumentView,
@@ -46,6 +47,7 @@ HEALTH_SECONDS = httpx.Timeout(3.0, connect=1.0)
 REQUEST_SECONDS = httpx.Timeout(60.0, connect=5.0)
 UPLOAD_SECONDS = httpx.Timeout(60.0, connect=5.0, read=600.0)  # a batch is hashed and synced before it is answered
 SILENCE_SECONDS = 75.0  # feeds ping every 30 s
+DOWNLOAD_CHUNK_BYTES = 1024 * 1024
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 PONG = '{"type":"pong"}'
 API = "/api/v1"
@@ -89,7 +91,6 @@ class ServerBackend:
         self._client = httpx.AsyncClient(timeout=REQUEST_SECONDS, trust_env=False)
         if api_key:
             self.authorise(api_key)
-        self.accounts = ServerAccounts(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,6 +101,12 @@ class ServerBackend:
     @property
     def place(self) -> str:
         return f"the server at {self._address}"
+
+    @property
+    def accounts(self) -> "ServerAccounts":
+        from perplex_mono.cli.account_backends import ServerAccounts
+
+        return ServerAccounts(self)
 
     async def collections(self, cursor: str | None) -> "CollectionPage":
         from perplex_mono.library.schemas import CollectionPage
@@ -218,6 +225,31 @@ class ServerBackend:
         path = _source(collection_id, source_id)
         return _decode(await self._send("DELETE", path, key=("source", source_id)), OperationAccepted)
 
+    async def start_backup(self, *, include_secrets: bool) -> "BackupAccepted":
+        from perplex_mono.backups.schemas import BackupAccepted
+
+        body = {"include_secrets": include_secrets}
+        return _decode(await self._send("POST", "/backups", json=body), BackupAccepted)
+
+    async def backup(self, backup_id: str) -> "BackupView":
+        from perplex_mono.backups.schemas import BackupView
+
+        return await self._get(_backup(backup_id), BackupView, key=("backup", backup_id))
+
+    async def backup_chunks(self, backup_id: str) -> AsyncIterator[bytes]:
+        try:
+            async with self._client.stream("GET", f"{self._address}{API}{_backup(backup_id)}/file") as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise _problem(response)
+                async for chunk in response.aiter_raw(DOWNLOAD_CHUNK_BYTES):
+                    yield chunk
+        except httpx.HTTPError as error:
+            raise Unavailable(f"The server at {self._address}", _cause(error)) from error
+
+    async def delete_backup(self, backup_id: str) -> None:
+        await self._send("DELETE", _backup(backup_id), key=("backup", backup_id))
+
     async def search(self, request: SearchRequest) -> SearchResponse:
         return _decode(await self._send("POST", "/search", json=msgspec.to_builtins(request)), SearchResponse)
 
@@ -240,9 +272,9 @@ class ServerBackend:
             options["json"] = msgspec.to_builtins(body)
         return _decode(await self._send(method, path, **options), shape)
 
-    async def delete(self, path: str, key: tuple[str, str]) -> None:
-        """A call that removes what `key` names and answers nothing. Raises `PerplexError` kinds."""
-        await self._send("DELETE", path, key=key)
+    async def send(self, method: str, path: str, key: tuple[str, str] | None = None) -> None:
+        """A call that answers nothing; `key` says what a 404 means. Raises `PerplexError` kinds."""
+        await self._send(method, path, key=key)
 
     async def _get(
         self,
@@ -274,6 +306,10 @@ def _collection(collection_id: str) -> str:
 
 def _source(collection_id: str, source_id: str) -> str:
     return f"{_collection(collection_id)}/sources/{quote(source_id, safe='')}"
+
+
+def _backup(backup_id: str) -> str:
+    return f"/backups/{quote(backup_id, safe='')}"
 
 
 def _decode(response: httpx.Response, shape: type[T]) -> T:

@@ -1,9 +1,12 @@
 """`perplex-mono sources`: the folders of a collection, and a scan followed until its documents are searchable."""
 
+from functools import partial
+
 from rich.table import Table
 
 from perplex_mono.cli.backend import Backend, open_backend, resolve_collections
 from perplex_mono.cli.operations import follow_to_end
+from perplex_mono.cli.paging import all_items
 from perplex_mono.cli.plain_text import one_line
 from perplex_mono.cli.terminal import results, write_json
 from perplex_mono.errors import NotFound
@@ -79,14 +82,7 @@ async def _find(backend: Backend, collection_id: str, key: tuple[str, str]) -> S
 
 
 async def _all_sources(backend: Backend, collection_id: str) -> list[SourceView]:
-    found: list[SourceView] = []
-    cursor: str | None = None
-    while True:
-        page = await backend.sources(collection_id, cursor)
-        found += page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return found
+    return await all_items(partial(backend.sources, collection_id))
 
 
 def _table(found: list[SourceView]) -> Table:

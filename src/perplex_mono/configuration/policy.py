@@ -18,6 +18,7 @@ FIXED = {
     "queue.redis_url": DECIDES_WHOM_TO_TRUST,
     "embedding.allow_download": DECIDES_WHOM_TO_TRUST,
     "sources.roots": DECIDES_WHOM_TO_TRUST,
+    "backups.directory": DECIDES_WHOM_TO_TRUST,
     "auth.setup_token_file": DECIDES_WHOM_TO_TRUST,
 }
 FIXED_SECTIONS = {

@@ -7,7 +7,7 @@ from typing import Any, Self
 from loguru import logger
 from msgspec import UNSET
 
-from perplex_mono.accounts.audit import audit_event
+from perplex_mono.accounts.audit import record
 from perplex_mono.configuration.policy import reason_fixed, require_changeable
 from perplex_mono.configuration.repository import OverrideRepository
 from perplex_mono.configuration.schemas import SettingList, SettingValue, SettingView, setting_view, shown
@@ -92,10 +92,8 @@ class SettingsService:
 
         async with self._database.write() as session:
             await OverrideRepository(session).put(values)
-            session.add(
-                audit_event(
-                    "settings_changed", actor=caller, target=", ".join(values), address=address, details=details
-                )
+            record(
+                session, "settings_changed", actor=caller, target=", ".join(values), address=address, details=details
             )
             after_commit(session, take)
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from perplex_mono.accounts.audit import AuditLog
 from perplex_mono.accounts.authentication import Authenticator
@@ -13,23 +12,25 @@ from perplex_mono.accounts.service import AccountService
 from perplex_mono.answers.extractive import ExtractiveWriter
 from perplex_mono.answers.service import AnswerService
 from perplex_mono.answers.summaries import SummaryService
+from perplex_mono.backups.service import BackupService
 from perplex_mono.configuration.service import SettingsService
-from perplex_mono.container.accounts import Accounts, open_accounts
+from perplex_mono.container.accounts import open_accounts
 from perplex_mono.container.background import Background
-from perplex_mono.container.following import follow_settings, search_options
+from perplex_mono.container.backups import open_backups
+from perplex_mono.container.following import follow_settings
 from perplex_mono.container.inference import Inference, open_inference
-from perplex_mono.container.ingestion import Ingestion, open_ingestion
-from perplex_mono.container.library import Library, open_library
+from perplex_mono.container.ingestion import open_ingestion
+from perplex_mono.container.library import open_housekeeper, open_library
+from perplex_mono.container.metrics import Instruments
+from perplex_mono.container.search import search_service
 from perplex_mono.container.sources import folder_watcher, scan_handler
 from perplex_mono.container.storage import Storage, open_database, open_storage
+from perplex_mono.container.web import health_service, resource_probes, socket_hub
 from perplex_mono.errors import ConfigurationError
 from perplex_mono.inference.embedder import Embedder
 from perplex_mono.inference.models import OpenModel
 from perplex_mono.inference.ocr import OcrEngine
-from perplex_mono.inference.readiness import embedding_status, ocr_status
-from perplex_mono.ingestion.passages import StoredPassages
 from perplex_mono.ingestion.previews import ChunkPreviewer
-from perplex_mono.ingestion.readiness import readers_status
 from perplex_mono.ingestion.service import ReadingService
 from perplex_mono.library.collections import CollectionService
 from perplex_mono.library.housekeeping import Housekeeper
@@ -38,7 +39,7 @@ from perplex_mono.library.jobs import DeleteHandler
 from perplex_mono.library.service import DocumentService
 from perplex_mono.library.shares import ShareService
 from perplex_mono.library.uploads import UploadReceiver
-from perplex_mono.operations.dispatcher import Dispatcher, OperationHandler
+from perplex_mono.operations.dispatcher import OperationHandler
 from perplex_mono.operations.feeds import FeedService
 from perplex_mono.operations.service import OperationService
 from perplex_mono.search.service import SearchService
@@ -48,12 +49,12 @@ from perplex_mono.sources.folders import AllowedFolders
 from perplex_mono.sources.service import SourceService
 from perplex_mono.sources.watching import FolderWatcher
 from perplex_mono.storage.blobs import BlobStore
-from perplex_mono.storage.readiness import database_status, vectors_status
 from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import VectorStore
+from perplex_mono.telemetry.logs import count_records
 from perplex_mono.telemetry.metrics import Metrics
-from perplex_mono.telemetry.resources import ResourceProbes
-from perplex_mono.web.health import HealthService, Probe
+from perplex_mono.web.health import HealthService
+from perplex_mono.web.metrics import HttpMetrics
 from perplex_mono.web.sockets import SocketHub
 
 
@@ -82,11 +83,13 @@ class Container:
     sources: SourceService
     watcher: FolderWatcher
     operations: OperationService
+    backups: BackupService
     housekeeper: Housekeeper
     feeds: FeedService
     hub: SocketHub
     health_service: HealthService
     metrics: Metrics
+    http_metrics: HttpMetrics
     blobs: BlobStore
     embedder: Embedder
     vectors: Starting[VectorStore]
@@ -119,14 +122,18 @@ async def open_container(
     they are closed with the rest. `sources` says who set what. Settings that were changed at run time are above
     `settings`; the container's own `settings` have them.
     """
+    instruments = Instruments()
     async with AsyncExitStack() as stack:
-        directory, database = await open_database(settings, stack)
+        stack.callback(count_records(instruments.exposition.count_record))
+        directory, database = await open_database(settings, stack, instruments)
         changed = await SettingsService.open(database, settings, sources)
         settings = changed.live.current
         try:
-            storage = await open_storage(settings, stack, directory, database)
-            inference = await open_inference(settings, stack, embedder=embedder, ocr=ocr, open_model=open_model)
-            container = await _build(changed, stack, storage, inference)
+            storage = await open_storage(settings, stack, instruments, directory, database)
+            inference = await open_inference(
+                settings, stack, instruments, embedder=embedder, ocr=ocr, open_model=open_model
+            )
+            container = await _build(changed, stack, instruments, storage, inference)
         except ConfigurationError as error:
             raise _with_changes_told(error, changed) from error
         if is_warm:
@@ -144,35 +151,44 @@ def _with_changes_told(error: ConfigurationError, changed: SettingsService) -> C
     )
 
 
-async def _build(changed: SettingsService, stack: AsyncExitStack, storage: Storage, inference: Inference) -> Container:
-    settings, database, metrics = changed.live.current, storage.database, Metrics()
+async def _build(
+    changed: SettingsService, stack: AsyncExitStack, instruments: Instruments, storage: Storage, inference: Inference
+) -> Container:
+    settings, database = changed.live.current, storage.database
     limits = settings.limits
-    accounts = await open_accounts(settings, stack, storage)
-    library = await open_library(settings, storage, inference, metrics)
+    library = await open_library(settings, storage, inference, instruments)
     ledger, documents = library.ledger, library.documents
-    accounts.service.on_created(library.collections.add_default)
-    ingestion = await open_ingestion(settings, stack, storage, inference, library, metrics)
-    searcher = _searcher(settings, storage, inference, ingestion)
+    accounts = await open_accounts(settings, stack, storage, library.collections)
+    ingestion = await open_ingestion(settings, stack, storage, inference, library, instruments.ingestion)
+    searcher = search_service(settings, storage, inference, ingestion, instruments.search)
     background = Background(settings, stack)
+    backups = await open_backups(settings, storage, ledger, background)
     folders = AllowedFolders(settings.sources.roots, settings.data_directory)
     handlers: dict[str, OperationHandler] = {
         "ingest": ingestion.handler,
         "reindex": ingestion.reindexer,
-        "scan": scan_handler(settings, storage, ledger, folders, metrics),
+        "scan": scan_handler(settings, storage, ledger, folders, instruments.sources),
         "delete": DeleteHandler(database, ledger, storage.blobs, storage.vectors),
+        "backup": backups.handler,
     }
-    dispatcher = background.dispatcher(ledger, handlers)
+    dispatcher = background.dispatcher(ledger, handlers, instruments.operations)
     operations = OperationService(database, ledger, dispatcher.interrupt)
     sources = SourceService(database, ledger, operations, folders)
     ledger.on_stopped(sources.warn_of_failure)
-    housekeeper = _housekeeper(settings, storage, accounts, library, dispatcher)
+    housekeeper = open_housekeeper(
+        settings,
+        storage,
+        library,
+        is_idle=lambda: dispatcher.running_count == 0,
+        tidy_accounts=accounts.tidy,
+    )
     background.supervise("index", ingestion.committer.run)
-    background.supervise("event_loop", metrics.watch_loop)
+    background.supervise("event_loop", instruments.exposition.watch_loop)
     background.supervise("housekeeping", housekeeper.run)
-    await background.run_operations(dispatcher, ledger, storage.directory, metrics)
+    await background.run_operations(dispatcher, ledger, storage.directory)
     default_model = inference.models.default
-    hub = _hub(settings, metrics, accounts.authenticator)
-    resources = _resources(settings, storage)
+    hub = socket_hub(settings, instruments, accounts.authenticator)
+    resources = resource_probes(settings, storage)
     follow_settings(changed.live, searcher, hub, accounts.attempts, resources, storage.blobs)
     return Container(
         settings=settings,
@@ -193,77 +209,21 @@ async def _build(changed: SettingsService, stack: AsyncExitStack, storage: Stora
         reading=ReadingService(database, documents, storage.blobs, ingestion.pages, ingestion.readers),
         previewer=ChunkPreviewer(documents, ingestion.pages, ingestion.cutter, library.recipes, default_model),
         searcher=searcher,
-        answers=AnswerService(database, searcher, ingestion.pages, ExtractiveWriter(inference.embedder)),
+        answers=AnswerService(
+            database, searcher, ingestion.pages, ExtractiveWriter(inference.embedder), instruments.answers
+        ),
         summaries=SummaryService(database, documents, ingestion.pages),
         sources=sources,
         watcher=folder_watcher(settings, sources, background),
         operations=operations,
+        backups=backups.service,
         housekeeper=housekeeper,
         feeds=FeedService(database, library.bus),
         hub=hub,
-        health_service=_health(metrics, storage, inference, ingestion, background, resources),
-        metrics=metrics,
+        health_service=health_service(instruments, storage, inference, ingestion, background, resources),
+        metrics=instruments.exposition,
+        http_metrics=instruments.http,
         blobs=storage.blobs,
         embedder=inference.embedder,
         vectors=storage.vectors,
     )
-
-
-def _hub(settings: Settings, metrics: Metrics, authenticator: Authenticator) -> SocketHub:
-    limits = settings.limits
-    hub = SocketHub(per_user=limits.sockets_per_user, total=limits.sockets_total, is_valid=authenticator.is_valid)
-    metrics.sockets.set_function(lambda: hub.open_count)
-    return hub
-
-
-def _housekeeper(
-    settings: Settings, storage: Storage, accounts: Accounts, library: Library, dispatcher: Dispatcher
-) -> Housekeeper:
-    return Housekeeper(
-        storage.database,
-        library.ledger,
-        library.indexes,
-        storage.vectors,
-        is_idle=lambda: dispatcher.running_count == 0,
-        forget_old=accounts.audit.forget_old,
-        event_days=settings.limits.event_retention_days,
-        retired_days=settings.indexes.keep_retired_days,
-    )
-
-
-def _searcher(settings: Settings, storage: Storage, inference: Inference, ingestion: Ingestion) -> SearchService:
-    options = search_options(settings)
-    passages = StoredPassages(ingestion.pages)
-    return SearchService(storage.database, storage.vectors, inference.models, passages, options, inference.priority)
-
-
-def _resources(settings: Settings, storage: Storage) -> ResourceProbes:
-    return ResourceProbes(
-        storage.directory.path,
-        memory_fraction=settings.limits.memory_warning_fraction,
-        processor_fraction=settings.limits.processor_warning_fraction,
-    )
-
-
-def _health(
-    metrics: Metrics,
-    storage: Storage,
-    inference: Inference,
-    ingestion: Ingestion,
-    background: Background,
-    resources: ResourceProbes,
-) -> HealthService:
-    vital: dict[str, Probe] = {
-        "database": partial(database_status, storage.database),
-        "vectors": partial(vectors_status, storage.vectors),
-    }
-    others: dict[str, Probe] = {
-        "embedding": partial(embedding_status, inference.embedder),
-        "ocr": partial(ocr_status, inference.ocr),
-        "readers": partial(readers_status, ingestion.readers),
-        **background.probes,
-        "memory": resources.memory,
-        "processor": resources.processor,
-        "disk": resources.disk,
-    }
-    return HealthService(metrics, vital=vital, others=others)

@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack
 
 from perplex_mono.operations.dispatcher import Dispatcher, OperationHandler
 from perplex_mono.operations.ledger import Ledger
+from perplex_mono.operations.metrics import OperationMetrics
 from perplex_mono.operations.stalls import StallWatch
 from perplex_mono.settings import Settings
 from perplex_mono.storage.data_directory import DataDirectory
 from perplex_mono.storage.queue import ArqDoorbell
 from perplex_mono.storage.redis_server import NO_PROGRAM, ExternalRedis, RedisEndpoint, RedisServer, find_redis_binary
-from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.supervision import Supervisor
 from perplex_mono.web.health import Probe
 
@@ -39,11 +39,8 @@ class Background:
         if is_shown:
             self.probes[supervisor.status().name] = supervisor.status
 
-    async def run_operations(
-        self, dispatcher: Dispatcher, ledger: Ledger, directory: DataDirectory, metrics: Metrics
-    ) -> None:
+    async def run_operations(self, dispatcher: Dispatcher, ledger: Ledger, directory: DataDirectory) -> None:
         """Start dispatcher and doorbell, having given back what an earlier process held."""
-        metrics.operations_running.set_function(lambda: dispatcher.running_count)
         await ledger.requeue_orphans()
         self.supervise("dispatcher", dispatcher.run)
         self._stack.push_async_callback(dispatcher.stop, DISPATCHER_STOP_SECONDS)
@@ -51,16 +48,22 @@ class Background:
         ledger.on_queued(doorbell.ring)
         self.probes["queue"] = doorbell.status
 
-    def dispatcher(self, ledger: Ledger, handlers: Mapping[str, OperationHandler]) -> Dispatcher:
+    def dispatcher(
+        self, ledger: Ledger, handlers: Mapping[str, OperationHandler], metrics: OperationMetrics
+    ) -> Dispatcher:
         """What starts operations, one handler a kind."""
         limits = self._settings.limits
-        return Dispatcher(
+        stalls = StallWatch(limits.operation_stall_seconds, patience_seconds=limits.queue_hours * 3600)
+        dispatcher = Dispatcher(
             ledger,
             handlers,
-            StallWatch(limits.operation_stall_seconds, patience_seconds=limits.queue_hours * 3600),
+            stalls,
             poll_seconds=self._settings.queue.poll_seconds,
             lease_seconds=self._settings.ingestion.lease_seconds,
         )
+        metrics.running.set_function(lambda: dispatcher.running_count)
+        metrics.progress_age.set_function(stalls.silent_seconds)
+        return dispatcher
 
     async def _doorbell(self, directory: DataDirectory, dispatcher: Dispatcher) -> ArqDoorbell:
         queue = self._settings.queue

@@ -5,9 +5,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from perplex_mono.container.metrics import Instruments
 from perplex_mono.inference.embedder import Embedder
 from perplex_mono.inference.engine import TorchEmbedder
 from perplex_mono.inference.loading import find_files, load_encoder
+from perplex_mono.inference.metrics import EngineMetrics, InferenceMetrics
 from perplex_mono.inference.model_files import ModelFiles
 from perplex_mono.inference.models import EmbeddingModel, EmbeddingModels, OpenModel
 from perplex_mono.inference.ocr import OcrEngine
@@ -40,13 +42,14 @@ class Inference:
 async def open_inference(
     settings: Settings,
     stack: AsyncExitStack,
+    instruments: Instruments,
     *,
     embedder: Embedder | None,
     ocr: OcrEngine | None,
     open_model: OpenModel | None,
 ) -> Inference:
     """Describe the models and check that chunks fit; `embedder`, `ocr` and `open_model` replace what is set."""
-    engines = _Engines(settings)
+    engines = _Engines(settings, instruments.inference)
     name = settings.embedding.model
     files = await asyncio.to_thread(find_files, name, allow_download=settings.embedding.allow_download)
     tokens = files.token_counter()
@@ -62,16 +65,19 @@ async def open_inference(
             threads=settings.ocr.threads,
             batch_width=settings.ocr.batch_width,
             max_queued_pages=settings.ocr.max_queued_pages,
+            metrics=instruments.inference,
         )
     stack.push_async_callback(ocr.close)
+    EngineMetrics(models.statuses, ocr.status, instruments.exposition.registry)
     return Inference(models, ocr, engines.priority)
 
 
 class _Engines:
     """Makes embedding engines as the settings say; all of them stand aside for questions to any."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: InferenceMetrics) -> None:
         self._settings = settings.embedding
+        self._metrics = metrics
         self.priority = QueryPriority(recent_seconds=QUERIES_RECENT_SECONDS)
 
     def open_model(self, name: str) -> EmbeddingModel:
@@ -93,4 +99,5 @@ class _Engines:
             idle_unload_seconds=settings.idle_unload_seconds if idle_unload_seconds is None else idle_unload_seconds,
             threads=settings.threads or None,
             priority=self.priority,
+            metrics=self._metrics,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from perplex_mono.container.inference import Inference
 from perplex_mono.container.library import Library
 from perplex_mono.container.storage import Storage
-from perplex_mono.inference.ocr_engines import usable_cores
+from perplex_mono.inference.memory import usable_cores
 from perplex_mono.ingestion.attachments import AttachmentKeeper
 from perplex_mono.ingestion.bundles import BundleIndexer
 from perplex_mono.ingestion.committer import IndexCommitter
@@ -14,6 +14,7 @@ from perplex_mono.ingestion.cutting import Cutter
 from perplex_mono.ingestion.document_states import DocumentStates
 from perplex_mono.ingestion.indexing import ChunkStore
 from perplex_mono.ingestion.jobs import IngestHandler
+from perplex_mono.ingestion.metrics import IngestionMetrics
 from perplex_mono.ingestion.page_reading import PageReader
 from perplex_mono.ingestion.page_store import PageStore
 from perplex_mono.ingestion.pipeline import IngestPipeline
@@ -23,7 +24,6 @@ from perplex_mono.ingestion.readers.contract import ReaderLimits
 from perplex_mono.ingestion.reindexing import ReindexHandler
 from perplex_mono.ingestion.targets import IndexTargets
 from perplex_mono.settings import Settings
-from perplex_mono.telemetry.metrics import Metrics
 
 # For indexing anew and previews, beside one for each document that is ingested; waiting threads cost next to nothing.
 SPARE_CUTTING_THREADS = 16
@@ -47,7 +47,7 @@ async def open_ingestion(
     storage: Storage,
     inference: Inference,
     library: Library,
-    metrics: Metrics,
+    metrics: IngestionMetrics,
 ) -> Ingestion:
     """Build the pipeline and its parts, from reader children to the committer."""
     ledger = library.ledger
@@ -66,7 +66,7 @@ async def open_ingestion(
         max_documents=settings.ingestion.commit_documents,
         max_seconds=settings.ingestion.commit_seconds,
     )
-    states = DocumentStates(ledger, max_attempts=settings.ingestion.max_attempts)
+    states = DocumentStates(ledger, metrics, max_attempts=settings.ingestion.max_attempts)
     page_reader = _page_reader(settings, storage, inference, readers, reader_limits, pages, metrics)
     attachments = AttachmentKeeper(
         ledger,
@@ -82,6 +82,7 @@ async def open_ingestion(
         committer,
         targets,
         library.throughput,
+        metrics,
         concurrent_documents=settings.ingestion.concurrent_documents,
     )
     bundles = BundleIndexer(ledger, pages, cutter, chunks, committer, inference.priority)
@@ -96,7 +97,7 @@ def _page_reader(
     readers: ReaderPool,
     limits: ReaderLimits,
     pages: PageStore,
-    metrics: Metrics,
+    metrics: IngestionMetrics,
 ) -> PageReader:
     return PageReader(
         readers,

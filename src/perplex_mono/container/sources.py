@@ -6,13 +6,13 @@ from perplex_mono.operations.ledger import Ledger
 from perplex_mono.settings import Settings
 from perplex_mono.sources.folders import AllowedFolders
 from perplex_mono.sources.jobs import ScanHandler
+from perplex_mono.sources.metrics import SourceMetrics
 from perplex_mono.sources.service import SourceService
 from perplex_mono.sources.watching import FolderWatcher, WatchRules
-from perplex_mono.telemetry.metrics import Metrics
 
 
 def scan_handler(
-    settings: Settings, storage: Storage, ledger: Ledger, folders: AllowedFolders, metrics: Metrics
+    settings: Settings, storage: Storage, ledger: Ledger, folders: AllowedFolders, metrics: SourceMetrics
 ) -> ScanHandler:
     """What runs scans."""
     limits = settings.limits

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from perplex_mono.container.metrics import Instruments
 from perplex_mono.doctor.index import open_mended
 from perplex_mono.settings import Settings
 from perplex_mono.storage.blobs import BlobStore
@@ -11,6 +12,7 @@ from perplex_mono.storage.data_directory import DataDirectory
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import VectorStore
+from perplex_mono.telemetry.process_metrics import ResourceMetrics
 
 
 @dataclass(frozen=True)
@@ -23,18 +25,21 @@ class Storage:
     vectors: Starting[VectorStore]
 
 
-async def open_database(settings: Settings, stack: AsyncExitStack) -> tuple[DataDirectory, Database]:
+async def open_database(
+    settings: Settings, stack: AsyncExitStack, instruments: Instruments
+) -> tuple[DataDirectory, Database]:
     """Lock the data directory and migrate its database, where changed settings are."""
     directory = DataDirectory(settings.data_directory).open()
     stack.callback(directory.close)
     database = Database(directory.database)
+    database.measure_with(instruments.database)
     stack.push_async_callback(database.close)
     await database.migrate()
     return directory, database
 
 
 async def open_storage(
-    settings: Settings, stack: AsyncExitStack, directory: DataDirectory, database: Database
+    settings: Settings, stack: AsyncExitStack, instruments: Instruments, directory: DataDirectory, database: Database
 ) -> Storage:
     """Sweep the blobs; the vector tables open behind, when started."""
     limits = settings.limits
@@ -45,7 +50,11 @@ async def open_storage(
     )
     await asyncio.to_thread(blobs.open)
     language = settings.search.language
-    vectors = Starting("vectors", lambda: open_mended(directory.vectors, database, fts_language=language))
+    ResourceMetrics(directory.path, blobs.reserve, instruments.exposition.registry)
+    vectors = Starting(
+        "vectors",
+        lambda: open_mended(directory.vectors, database, fts_language=language, metrics=instruments.vectors),
+    )
 
     async def close_vectors() -> None:
         opened = await vectors.stop()

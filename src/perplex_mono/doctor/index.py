@@ -14,17 +14,20 @@ from perplex_mono.ingestion.indexing import load_chunks
 from perplex_mono.library.models import Chunk, Collection, Document, IndexEntry, SearchIndex
 from perplex_mono.library.repository import PENDING_STATUSES
 from perplex_mono.storage.database import Database
+from perplex_mono.storage.metrics import VectorMetrics
 from perplex_mono.storage.vectors import DocumentRows, VectorStore
 
 REBUILD_DOCUMENTS = 64
 
 
-async def open_mended(directory: Path, database: Database, *, fts_language: str) -> VectorStore:
+async def open_mended(
+    directory: Path, database: Database, *, fts_language: str, metrics: VectorMetrics | None = None
+) -> VectorStore:
     """Open the vector store for a server: what a power loss took from it is back before anybody searches or writes.
 
     Looks only at the ends of the files, and at every row where that or the opening found damage.
     """
-    vectors = await VectorStore.open(directory, fts_language=fts_language)
+    vectors = await VectorStore.open(directory, fts_language=fts_language, metrics=metrics)
     checks = IndexChecks(database, vectors)
     if await checks.is_suspect():
         for finding in await checks.differing():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from perplex_mono.errors import ConfigurationError
+from perplex_mono.telemetry.cgroups import tightest_memory
 
 DeviceChoice = Literal["auto", "cuda", "mps", "cpu"]
 DtypeChoice = Literal["auto", "float32", "float16", "bfloat16"]
@@ -35,6 +36,17 @@ class Device:
             torch.cuda.empty_cache()
         elif self.name == "mps":
             torch.mps.empty_cache()
+
+
+def memory_of(device: str) -> tuple[float, float]:
+    """Return the free and the total bytes of a device's memory; of the machine's where it has none of its own."""
+    if device.startswith("cuda"):
+        import torch
+
+        free, total = torch.cuda.mem_get_info(device)
+        return int(free), int(total)
+    memory = tightest_memory()
+    return memory.free, memory.limit
 
 
 def choose_device(device: str = "auto", dtype: DtypeChoice = "auto") -> Device:

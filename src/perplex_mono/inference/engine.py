@@ -12,6 +12,7 @@ from perplex_mono.inference.embedder import EmbedderStatus, EmbeddingMode, Vecto
 from perplex_mono.inference.encoder import TextEncoder
 from perplex_mono.inference.lane import Lane, LaneRules
 from perplex_mono.inference.memory import available_memory_bytes, usable_cores
+from perplex_mono.inference.metrics import InferenceMetrics
 from perplex_mono.inference.model_files import ModelFiles
 from perplex_mono.inference.model_slot import COMPONENT, ModelSlot
 from perplex_mono.inference.priority import QueryPriority, never_pause
@@ -52,6 +53,7 @@ class TorchEmbedder:
         retry_seconds: float = 1.0,
         available_memory: Callable[[], int] = available_memory_bytes,
         priority: QueryPriority | None = None,
+        metrics: InferenceMetrics | None = None,
     ) -> None:
         self.model_key = files.model_key
         self.dimension = files.dimension
@@ -62,7 +64,8 @@ class TorchEmbedder:
         self._max_queued_queries = max_queued_queries
         self._available_memory = available_memory
         self._changed = threading.Condition()
-        self._slot = ModelSlot(load, self._changed, min_delay_seconds=retry_seconds)
+        self._metrics = metrics or InferenceMetrics()
+        self._slot = ModelSlot(self._measured(load), self._changed, min_delay_seconds=retry_seconds)
         self._priority = priority or QueryPriority(recent_seconds=queries_recent_seconds)
         self._cache = QueryCache(query_cache_entries)
         self._slots = TextSlots(max_queued_texts)
@@ -197,7 +200,14 @@ class TorchEmbedder:
             idle_unload_seconds=idle_unload_seconds,
         )
         budget = self._query_budget if query else self._budget
-        return Lane(rules, self._slot, self._changed, self._tokenize, budget)
+        return Lane(rules, self._slot, self._changed, self._tokenize, budget, self._metrics)
+
+    def _measured(self, load: Callable[[], TextEncoder]) -> Callable[[], TextEncoder]:
+        def load_and_measure() -> TextEncoder:
+            with self._metrics.loading("embedding"):
+                return load()
+
+        return load_and_measure
 
     def _tokenize(self, texts: Sequence[str], mode: EmbeddingMode) -> list[list[int]]:
         prompt = self._prompts[mode]

@@ -5,6 +5,7 @@ a busy machine another program has pushed aside.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from perplex_mono.inference.batching import TokenBudget, Window
 from perplex_mono.inference.device import is_out_of_memory
 from perplex_mono.inference.embedder import EmbeddingMode, Vectors
 from perplex_mono.inference.encoder import EncoderInput, Pause, TextEncoder
+from perplex_mono.inference.metrics import InferenceMetrics
 from perplex_mono.inference.model_slot import COMPONENT, ModelSlot
 from perplex_mono.inference.priority import lower_thread_priority
 from perplex_mono.inference.requests import EmbeddingRequest
@@ -67,12 +69,14 @@ class Lane:
         changed: threading.Condition,
         tokenize: Tokenize,
         budget: TokenBudget,
+        metrics: InferenceMetrics,
     ) -> None:
         self._rules = rules
         self._slot = slot
         self._changed = changed
         self._tokenize = tokenize
         self._budget = budget
+        self._metrics = metrics
         self._inbox: deque[EmbeddingRequest] = deque()
         self._window: Window[_Text] = Window()
         self._share = 0
@@ -151,7 +155,8 @@ class Lane:
                 total += len(taken[-1].texts)
         if self._model_wanted():
             self._preload()
-        texts = [text for request in taken if not request.abandoned for text in self._tokens(request)]
+        wanted = (request for request in taken if not request.abandoned)
+        texts = [text for request in wanted for text in request.context.copy().run(self._tokens, request)]
         if texts:
             self._fill(texts)
 
@@ -182,14 +187,14 @@ class Lane:
         if not batch:
             return
         try:
-            self._compute(encoder, batch, tokens)
+            # Another worker may be in the same caller's context, which only one can enter.
+            batch[0].request.context.copy().run(self._compute, encoder, batch, tokens)
         except Exception as error:  # a model or a driver can raise anything; nobody may be left waiting
             self._fail(batch, self._slot.discard(error))
 
     def _compute(self, encoder: TextEncoder, batch: list[_Text], tokens: int) -> None:
         try:
-            # Another worker may be in the same caller's context, which only one can enter.
-            vectors = batch[0].request.context.copy().run(self._encode, encoder, batch, tokens)
+            vectors = self._encode(encoder, batch, tokens)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -201,8 +206,13 @@ class Lane:
 
     def _encode(self, encoder: TextEncoder, batch: list[_Text], tokens: int) -> Vectors:
         _use_threads(self._rules.threads)
-        with span("embedding.batch", lane=self._rules.name, texts=len(batch), tokens=tokens):
-            return encoder.encode([text.input for text in batch], self._rules.mode, self._rules.pause())
+        callers = [text.request.caller for text in batch]
+        started = time.perf_counter()
+        with span("embedding.batch", callers, lane=self._rules.name, texts=len(batch), tokens=tokens):
+            vectors = encoder.encode([text.input for text in batch], self._rules.mode, self._rules.pause())
+        seconds = time.perf_counter() - started
+        self._metrics.batch(self._rules.name, texts=len(batch), tokens=tokens, seconds=seconds)
+        return vectors
 
     def _divide(self, encoder: TextEncoder, batch: list[_Text], tokens: int) -> None:
         """Memory ran out: take the texts up again in batches of half the size; a single one fails."""

@@ -151,7 +151,10 @@ def _find_by_name(name: str, *, allow_download: bool) -> Path:
     repository = name if "/" in name else f"sentence-transformers/{name}"
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
     try:
-        found = snapshot_download(repository, local_files_only=not allow_download, allow_patterns=patterns)
+        # The owner names the repository and allows the download; what is loaded of it is safetensors and JSON.
+        found = snapshot_download(  # nosec B615
+            repository, local_files_only=not allow_download, allow_patterns=patterns
+        )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         advice = "" if allow_download else " Give its folder, or allow downloads with embedding.allow_download."
         raise ConfigurationError(f"embedding.model: {name} is not on this machine.{advice}") from error

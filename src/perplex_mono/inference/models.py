@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from perplex_mono.errors import ConfigurationError
-from perplex_mono.inference.embedder import Embedder
+from perplex_mono.inference.embedder import Embedder, EmbedderStatus
 from perplex_mono.inference.tokenizer import TokenCounter
 
 
@@ -76,6 +76,10 @@ class EmbeddingModels:
                 f"The embedding model '{name}' is not the one this index was built with; {advice}."
             )
         return model
+
+    def statuses(self) -> list[EmbedderStatus]:
+        """How the engine of every opened model is, the default's first."""
+        return [model.embedder.status() for model in list(self._opened.values())]
 
     async def close(self) -> None:
         """Close every engine."""

@@ -1,11 +1,11 @@
 """Chooses the OCR engine: the one place that knows which there are."""
 
-import os
-import sys
 from functools import partial
 from typing import Literal
 
 from perplex_mono.errors import Unavailable
+from perplex_mono.inference.memory import usable_cores
+from perplex_mono.inference.metrics import InferenceMetrics
 from perplex_mono.inference.ocr import OcrEngine, OcrPage, OcrStatus, PageRaster
 from perplex_mono.inference.ocr_models import RAPIDOCR, RAPIDOCR_ONNXRUNTIME, ModelFiles
 from perplex_mono.inference.ocr_pool import PooledOcrEngine, Reader, ReaderSource
@@ -20,6 +20,7 @@ def open_ocr(
     batch_width: int = 1,
     max_queued_pages: int = 16,
     lower_priority: bool = True,
+    metrics: InferenceMetrics | None = None,
 ) -> OcrEngine:
     """Give the engine of that name, not yet loaded; the other one stands in when it cannot start.
 
@@ -36,14 +37,9 @@ def open_ocr(
     sources = tuple(
         ReaderSource(files.engine, files.version(), partial(_load, files, threads, batch_width)) for files in order
     )
-    return PooledOcrEngine(sources, threads=threads, max_queued_pages=max_queued_pages, lower_priority=lower_priority)
-
-
-def usable_cores() -> int:
-    """Give the number of cores this process may run on."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return PooledOcrEngine(
+        sources, threads=threads, max_queued_pages=max_queued_pages, lower_priority=lower_priority, metrics=metrics
+    )
 
 
 def _load(files: ModelFiles, threads: int, batch_width: int) -> Reader:

@@ -5,20 +5,19 @@ run at a lower priority than the rest of the process, so that a search does not 
 """
 
 import asyncio
-import contextlib
-import os
-import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from loguru import logger
 
 from perplex_mono.errors import DocumentFailure, InvalidInput, Overloaded, Unavailable
+from perplex_mono.inference.metrics import InferenceMetrics
 from perplex_mono.inference.ocr import EngineState, OcrPage, OcrStatus, PageRaster
+from perplex_mono.inference.priority import lower_thread_priority
 
 _NICENESS = 10
 _SHRINK_AFTER_SECONDS = 2.0
@@ -58,6 +57,7 @@ class PooledOcrEngine:
         max_queued_pages: int,
         lower_priority: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        metrics: InferenceMetrics | None = None,
     ) -> None:
         """`sources` come in order of preference; beyond `max_queued_pages` waiting pages, callers are refused.
 
@@ -67,7 +67,9 @@ class PooledOcrEngine:
         self._threads = threads
         self._max_queued_pages = max_queued_pages
         self._clock = clock
-        self._workers = ThreadPoolExecutor(threads, "ocr", initializer=_lower_priority if lower_priority else None)
+        self._metrics = metrics or InferenceMetrics()
+        niceness = _NICENESS if lower_priority else 0
+        self._workers = ThreadPoolExecutor(threads, "ocr", initializer=partial(lower_thread_priority, niceness))
         self._places = asyncio.Semaphore(threads)
         self._load: asyncio.Task[Reader] | None = None
         self._reader: Reader | None = None
@@ -131,6 +133,7 @@ class PooledOcrEngine:
             return
         page, seconds = done.result()
         self._seconds += seconds
+        self._metrics.ocr_seconds.observe(seconds)
         if isinstance(page, Exception):
             self._errors += 1
             logger.warning("ocr.page_failed", engine=self.name, reason=_sentence(page))
@@ -158,17 +161,18 @@ class PooledOcrEngine:
         self._state = "loading"
         failures: list[str] = []
         try:
-            for source in self._sources:
-                self._init_total += 1
-                try:
-                    reader = await asyncio.get_running_loop().run_in_executor(self._workers, source.load)
-                except Exception as error:  # a broken package may raise anything; it must not stop the rest
-                    self._init_errors += 1
-                    failures.append(f"{source.name} did not start: {_sentence(error)}")
-                    logger.warning("ocr.init_failed", engine=source.name, reason=_sentence(error))
-                    continue
-                return self._started(source, reader, failures)
-            raise self._failed(failures)
+            with self._metrics.loading("ocr"):
+                for source in self._sources:
+                    self._init_total += 1
+                    try:
+                        reader = await asyncio.get_running_loop().run_in_executor(self._workers, source.load)
+                    except Exception as error:  # a broken package may raise anything; it must not stop the rest
+                        self._init_errors += 1
+                        failures.append(f"{source.name} did not start: {_sentence(error)}")
+                        logger.warning("ocr.init_failed", engine=source.name, reason=_sentence(error))
+                        continue
+                    return self._started(source, reader, failures)
+                raise self._failed(failures)
         finally:
             self._load = None
 
@@ -238,10 +242,3 @@ def _page_failure(error: BaseException) -> DocumentFailure:
 
 def _sentence(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
-
-
-def _lower_priority() -> None:
-    """Make this thread yield to others. Only Linux has a priority for each thread."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

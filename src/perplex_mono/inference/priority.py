@@ -87,4 +87,5 @@ def never_pause() -> None:
 def lower_thread_priority(niceness: int) -> None:
     """Make the calling thread, and compute threads it starts later, nicer. Linux only: elsewhere it is per process."""
     if sys.platform == "linux" and niceness > 0:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+        with suppress(OSError):  # not allowed here: the work is done all the same
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)

@@ -10,18 +10,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from perplex_mono.inference.embedder import EmbeddingMode, Vectors
+from perplex_mono.telemetry.traces import current_span
 
 
 class EmbeddingRequest:
     """Texts of one caller. `future` ends with `(len(texts), dimension)` vectors, or with the first error.
 
-    Made on the event loop; `deliver` and `fail` are for the model threads. `context` carries the caller's trace.
+    Made on the event loop; `deliver` and `fail` are for the model threads. `context` carries the caller's trace, and
+    `caller` is the span in it.
     """
 
     def __init__(self, texts: Sequence[str], mode: EmbeddingMode, dimension: int) -> None:
         self.texts = texts
         self.mode: EmbeddingMode = mode
         self.context = contextvars.copy_context()
+        self.caller = current_span()
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Vectors] = self._loop.create_future()
         self._vectors = np.empty((len(texts), dimension), dtype=np.float32)

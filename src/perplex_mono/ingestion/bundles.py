@@ -5,7 +5,8 @@ questions waiting.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -96,8 +97,9 @@ class BundleIndexer:
         self._committer.in_flight += len(works)
         try:
             with span("reindex.documents", documents=len(works)):
-                async for batch in self._batches(works):
-                    await self._cut_and_embed(claim, batch, target, meter)
+                async with aclosing(self._batches(works)) as batches:
+                    async for batch in batches:
+                        await self._cut_and_embed(claim, batch, target, meter)
                 failpoint("before_reindex_commit")
                 await self._commit(claim, works, target.index)
             for work in works:
@@ -106,7 +108,7 @@ class BundleIndexer:
         finally:
             self._committer.in_flight -= len(works)
 
-    async def _batches(self, works: Sequence["_Work"]) -> AsyncIterator[list[tuple["_Work", Page]]]:
+    async def _batches(self, works: Sequence["_Work"]) -> AsyncGenerator[list[tuple["_Work", Page]], None]:
         """The stored pages of all, some at a time; a document whose pages are damaged or missing is told so."""
         batch: list[tuple[_Work, Page]] = []
         for work in works:

@@ -141,7 +141,8 @@ class IndexCommitter:
                 self._refuse(members, error)
 
     async def _commit_table(self, vectors: VectorStore, table: str, members: Sequence[PreparedDocument]) -> None:
-        with span("index.commit", documents=len(members), chunks=sum(member.chunk_count for member in members)):
+        waiting, chunks = [member.span for member in members], sum(member.chunk_count for member in members)
+        with span("index.commit", waiting, documents=len(members), chunks=chunks):
             complete = [rows for member in members if (rows := await self._rows(member)) is not None]
             if not complete or not await self._is_wanted(members[0].index):
                 self._settle(members, StaleLease("The index was dropped while its documents were indexed."))

@@ -11,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import DocumentFailure, StaleLease
 from perplex_mono.ingestion.indexing import ChunkStore
+from perplex_mono.ingestion.metrics import IngestionMetrics
 from perplex_mono.ingestion.page_store import PageStore
 from perplex_mono.ingestion.pages import Page
 from perplex_mono.ingestion.readers.contract import Opened
@@ -41,8 +42,9 @@ class DocumentStates:
     `Reading` for the next one, unless reading it again would be dear.
     """
 
-    def __init__(self, ledger: Ledger, *, max_attempts: int) -> None:
+    def __init__(self, ledger: Ledger, metrics: IngestionMetrics, *, max_attempts: int) -> None:
         self._ledger = ledger
+        self._metrics = metrics
         self._max_attempts = max_attempts
 
     async def begin(self, claim: Claim, document: Document) -> None:
@@ -58,6 +60,9 @@ class DocumentStates:
                 self._ledger.mark_checkpoint(operation)
             if row.status == "processing":
                 await ChunkStore.clear(session, [document.id])
+            else:
+                waited = (utc_now() - row.updated_at).total_seconds()
+                after_commit(session, partial(self._metrics.queue_wait.observe, waited))
             row.status, row.updated_at = "processing", utc_now()
             await self._ledger.emit(
                 session, operation, "document_started", {"document_id": document.id, "name": document.name}

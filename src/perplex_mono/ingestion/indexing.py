@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.inference.embedder import Embedder
 from perplex_mono.ingestion.chunks import Chunk as ChunkText
+from perplex_mono.ingestion.metrics import IngestionMetrics
 from perplex_mono.ingestion.pages import Page
 from perplex_mono.library.models import Chunk, IndexEntry, SearchIndex, StoredEmbedding
-from perplex_mono.storage.database import Database
+from perplex_mono.storage.database import Database, after_commit
 from perplex_mono.storage.identity import derived_id
 from perplex_mono.storage.vector_types import ChunkBatch
-from perplex_mono.telemetry.metrics import Metrics
 
 VECTOR_DTYPE = np.float16
 ROWS_A_STATEMENT = 400
@@ -69,7 +70,7 @@ async def load_chunks(database: Database, document_id: str, index: SearchIndex) 
 class ChunkStore:
     """Chunks and embeddings in SQLite."""
 
-    def __init__(self, database: Database, metrics: Metrics) -> None:
+    def __init__(self, database: Database, metrics: IngestionMetrics) -> None:
         self._database = database
         self._metrics = metrics
 
@@ -80,6 +81,7 @@ class ChunkStore:
         """
         inputs = {chunk.input_hash: chunk.input_text for page in cut_pages for chunk in page.chunks}
         missing = await self._missing(embedder.model_key, list(inputs))
+        self._metrics.reused_embeddings.inc(sum(len(page.chunks) for page in cut_pages) - len(missing))
         if not missing:
             return {}
         vectors = await embedder.embed_documents([inputs[key] for key in missing])
@@ -101,6 +103,7 @@ class ChunkStore:
                 ordinal = first_ordinal + len(rows)
                 rows.append(_chunk_row(document_id, index.id, ordinal, chunk, boxes))
         await _insert(session, insert(Chunk).on_conflict_do_nothing(), rows)
+        after_commit(session, partial(self._metrics.chunks.inc, len(rows)))
         return len(rows)
 
     @staticmethod

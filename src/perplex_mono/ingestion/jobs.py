@@ -1,6 +1,7 @@
 """The `ingest` operation: every document it was given, a few at a time, each judged alone."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -12,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from perplex_mono.errors import DocumentFailure, PerplexError, StaleLease, StorageFull, Unavailable
 from perplex_mono.ingestion.committer import IndexCommitter
 from perplex_mono.ingestion.document_states import DocumentStates
+from perplex_mono.ingestion.metrics import IngestionMetrics
 from perplex_mono.ingestion.pipeline import IngestPipeline, Work
 from perplex_mono.ingestion.places import DocumentPlaces, Place
 from perplex_mono.ingestion.prepared import IndexSwitched
@@ -45,6 +47,7 @@ class IngestHandler:
         committer: IndexCommitter,
         targets: IndexTargets,
         throughput: Throughput,
+        metrics: IngestionMetrics,
         *,
         concurrent_documents: int,
     ) -> None:
@@ -55,6 +58,7 @@ class IngestHandler:
         self._committer = committer
         self._targets = targets
         self._throughput = throughput
+        self._metrics = metrics
         self._places = DocumentPlaces(concurrent_documents)
 
     async def run(self, claim: Claim) -> None:
@@ -109,11 +113,13 @@ class IngestHandler:
 
     async def _ingest_or_fail(self, work: Work) -> None:
         """What is wrong with the document alone ends in its row; anything else is raised."""
-        document = work.document
+        document, started = work.document, time.perf_counter()
         try:
             with self._throughput.working(document.media_type, document.size_bytes):
                 await self._pipeline.ingest(work)
+            self._metrics.document_seconds.labels("ready").observe(time.perf_counter() - started)
         except DocumentFailure as failure:
+            self._metrics.document_seconds.labels("failed").observe(time.perf_counter() - started)
             logger.info("document.failed", document_id=document.id, code=failure.code, reason=str(failure))
             await self._states.fail(work.claim, document, failure, work.reading)
         except Exception as error:

@@ -10,6 +10,7 @@ import msgspec
 
 from perplex_mono.errors import DocumentFailure, Overloaded, Unavailable
 from perplex_mono.inference.ocr import OcrEngine, OcrPage, PageRaster
+from perplex_mono.ingestion.metrics import IngestionMetrics
 from perplex_mono.ingestion.ocr_layout import page_from_ocr
 from perplex_mono.ingestion.page_store import PageStore
 from perplex_mono.ingestion.pages import Attachment, Page, PageImage
@@ -17,7 +18,6 @@ from perplex_mono.ingestion.reader_pool import ReaderPool
 from perplex_mono.ingestion.readers.contract import Opened, ReaderLimits, ReadRequest
 from perplex_mono.library.models import Document
 from perplex_mono.storage.blobs import BlobStore
-from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.traces import span
 
 OCR_FULL_SECONDS = 0.5
@@ -40,7 +40,7 @@ class PageReader:
         limits: ReaderLimits,
         pages_ahead: int,
         min_confidence: float,
-        metrics: Metrics,
+        metrics: IngestionMetrics,
     ) -> None:
         self._readers = readers
         self._ocr = ocr

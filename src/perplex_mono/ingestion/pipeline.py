@@ -64,7 +64,9 @@ class IngestPipeline:
 
         Raises `DocumentFailure` when it cannot be, `StaleLease` when the work went to someone else.
         """
-        with span("ingest.document", document_id=work.document.id, bytes=work.document.size_bytes):
+        document = work.document
+        is_fed = work.claim.parent_id is not None  # a scan finds thousands of documents: more than one trace can hold
+        with span("ingest.document", is_root=is_fed, document_id=document.id, bytes=document.size_bytes):
             await self._states.begin(work.claim, work.document)
             pages, chunks = 0, 0
             outline: Outline = ()
@@ -83,9 +85,10 @@ class IngestPipeline:
         ready: asyncio.Queue[list[Page] | None] = asyncio.Queue(maxsize=BATCHES_AHEAD)
 
         async def produce() -> None:
-            async with aclosing(self._read(work)) as batches:
-                async for batch in batches:
-                    await ready.put(batch)
+            with span("ingest.read", media_type=work.document.media_type):
+                async with aclosing(self._read(work)) as batches:
+                    async for batch in batches:
+                        await ready.put(batch)
             await ready.put(None)
 
         producer = asyncio.create_task(produce())

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from opentelemetry.trace import SpanContext
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -13,6 +14,7 @@ from perplex_mono.library.models import Collection, Document, SearchIndex
 from perplex_mono.operations.ledger import Claim
 from perplex_mono.operations.models import Operation
 from perplex_mono.storage.identity import utc_now
+from perplex_mono.telemetry.traces import current_span
 
 
 class IndexSwitched(PerplexError):
@@ -30,6 +32,7 @@ class PreparedDocument:
     page_count: int
     chunk_count: int
     is_ready: bool = False
+    span: SpanContext = field(default_factory=current_span)
     # done early when the waiting task was cancelled; the commit goes on for the others of its group
     committed: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 

@@ -8,13 +8,13 @@ from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Overloaded, TooLarge
+from perplex_mono.library.metrics import QueueFigures
 from perplex_mono.library.models import Document
 from perplex_mono.library.repository import PENDING_STATUSES, DocumentRepository
 from perplex_mono.library.throughput import MIN_BYTES, Throughput
 from perplex_mono.operations.models import Operation
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import utc_now
-from perplex_mono.telemetry.metrics import QueueFigures
 
 FULL_RETRY_SECONDS = 60
 MAX_RETRY_SECONDS = 3600

@@ -68,7 +68,7 @@ class CollectionService:
             rows = await repository.list_page(owner_id, limit + 1, cursor)
             counts = await repository.count_documents([row.id for row in rows])
             indexes = await IndexRepository(session).active_indexes(rows)
-            access = {row.id: await repository.access(row, owner_id) for row in rows}
+            access = await repository.access_of(rows, owner_id)
         items = [collection_view(row, indexes[row.id], counts.get(row.id, 0), access[row.id]) for row in rows[:limit]]
         return CollectionPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
 

@@ -36,7 +36,7 @@ class Housekeeper:
         vectors: Starting[VectorStore],
         *,
         is_idle: Callable[[], bool],
-        forget_old: Callable[[], Awaitable[None]],
+        tidy_accounts: Callable[[], Awaitable[None]],
         event_days: int,
         retired_days: float,
     ) -> None:
@@ -45,7 +45,7 @@ class Housekeeper:
         self._indexes = indexes
         self._vectors = vectors
         self._is_idle = is_idle
-        self._forget_old = forget_old
+        self._tidy_accounts = tidy_accounts
         self._event_days = event_days
         self._retired_days = retired_days
         self._embeddings_purged_at = float("-inf")
@@ -60,7 +60,6 @@ class Housekeeper:
     async def round(self) -> None:
         """Do what is due."""
         await self._ledger.prune_events(self._event_days)
-        await self._forget_old()
         await self._indexes.drop_expired(self._retired_days)
         await self._retry_deletions()
         await self._purge_embeddings()
@@ -70,6 +69,7 @@ class Housekeeper:
                 await self._purge_table(vectors, table)
             except Exception:
                 logger.exception("housekeeping.table_failed", table=table)
+        await self._tidy_accounts()  # last: deletions were promised
 
     async def _retry_deletions(self) -> None:
         """A deletion was promised: one that gave up is tried again, however often."""

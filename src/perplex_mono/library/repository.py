@@ -70,6 +70,21 @@ class CollectionRepository:
         )
         return (await self._session.exec(query)).first()
 
+    async def access_of(self, collections: Sequence[Collection], user_id: str) -> Mapping[str, Access]:
+        """What the user may do with each of these living collections, all of which it may at least read."""
+        foreign = [collection.id for collection in collections if collection.owner_id != user_id]
+        query = select(Share.collection_id).where(
+            Share.user_id == user_id, col(Share.collection_id).in_(foreign), Share.access == "write"
+        )
+        writable = set((await self._session.exec(query)).all()) if foreign else set()
+
+        def access(collection: Collection) -> Access:
+            if collection.owner_id == user_id:
+                return "own"
+            return "write" if collection.id in writable else "read"
+
+        return {collection.id: access(collection) for collection in collections}
+
     async def list_page(self, user_id: str, limit: int, after: str | None) -> Sequence[Collection]:
         """The user's own and those shared with it, oldest first, at most `limit`, after the id `after`."""
         shared = select(Share.collection_id).where(Share.user_id == user_id)

@@ -2,19 +2,23 @@
 
 from sqlmodel import select
 
-from perplex_mono.accounts.audit import audit_event
+from perplex_mono.accounts.audit import record
 from perplex_mono.accounts.models import User
 from perplex_mono.accounts.repository import UserRepository
 from perplex_mono.errors import Conflict, NotFound
 from perplex_mono.library.models import DEFAULT_COLLECTION_NAME, Access, Share
 from perplex_mono.library.repository import CollectionRepository
 from perplex_mono.library.schemas import NewShare, ShareList, ShareView
+from perplex_mono.operations.repository import OperationRepository
 from perplex_mono.storage.database import Database
 from perplex_mono.web.callers import Caller
 
 
 class ShareService:
-    """Gives rights on collections and takes them back; both hold from the next request on."""
+    """Gives rights on collections and takes them back; both hold from the next request on.
+
+    Whatever somebody has at work in a collection is its owner's once the right to write is gone.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -49,9 +53,9 @@ class ShareService:
                 session.add(share)
             share.access = new.access
             details = {"user": user.name, "access": new.access}
-            session.add(
-                audit_event("share_set", actor=caller, target=collection.name, address=address, details=details)
-            )
+            record(session, "share_set", actor=caller, target=collection.name, address=address, details=details)
+            if new.access == "read":
+                await OperationRepository(session).hand_over(collection.id, user.id, collection.owner_id)
         return _view(share, user)
 
     async def remove(self, collection_key: str, user_id: str, caller: Caller, *, address: str) -> None:
@@ -64,9 +68,8 @@ class ShareService:
                 raise NotFound("share", user_id)
             await session.delete(share)
             details = {"user_id": user_id}
-            session.add(
-                audit_event("share_removed", actor=caller, target=collection.name, address=address, details=details)
-            )
+            record(session, "share_removed", actor=caller, target=collection.name, address=address, details=details)
+            await OperationRepository(session).hand_over(collection.id, user_id, collection.owner_id)
 
 
 def _view(share: Share, user: User) -> ShareView:

@@ -13,6 +13,7 @@ from perplex_mono.library.media_types import sniff
 from perplex_mono.library.schemas import Metadata, Tags
 from perplex_mono.library.service import ReceivedFile
 from perplex_mono.storage.blobs import BlobStore, IncomingBlob
+from perplex_mono.telemetry.traces import span
 from perplex_mono.web.json_depth import is_too_deep
 
 FILE_FIELD = "files"
@@ -55,7 +56,9 @@ class UploadReceiver:
             raise TooLarge(f"The request announces {content_length} bytes; at most {room} are taken.")
         collected = _Collector(self._blobs, self._max_upload_bytes, self._max_files)
         try:
-            await collected.consume(body, options["boundary"])
+            with span("upload.receive") as current:
+                await collected.consume(body, options["boundary"])
+                current.set_attribute("files", len(collected.form.files))
             yield collected.form
         finally:
             collected.discard()

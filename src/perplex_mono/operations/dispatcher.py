@@ -115,7 +115,8 @@ class Dispatcher:
         attempt = self._running[claim.operation_id]
         renewal = asyncio.create_task(self._keep_lease(attempt))
         try:
-            with span(f"operation.{claim.kind}", operation_id=claim.operation_id, epoch=claim.epoch):
+            name, parent = f"operation.{claim.kind}", claim.trace_parent
+            with span(name, parent=parent, operation_id=claim.operation_id, epoch=claim.epoch):
                 await handler.run(claim)
         except asyncio.CancelledError:
             await self._settle(self._put_back(attempt))

@@ -16,6 +16,7 @@ from perplex_mono.storage.database import Database, after_commit
 from perplex_mono.storage.identity import utc_now
 
 Settle = Callable[[AsyncSession, Operation], Awaitable[None]]
+Tell = Callable[[Operation, EventType, Sequence[Mapping[str, Any]]], None]
 
 
 class Journal:
@@ -25,9 +26,14 @@ class Journal:
         self._database = database
         self._bus = bus
         self._clock = clock
+        self._on_event: list[Tell] = []
         self._on_queued: list[Callable[[str, int], None]] = []
         self._on_stopped: list[Settle] = []
         self._on_retried: list[Settle] = []
+
+    def on_event(self, tell: Tell) -> None:
+        """Call `tell(operation, type, items)` after the commit of every group of events of one type."""
+        self._on_event.append(tell)
 
     def on_queued(self, ring: Callable[[str, int], None]) -> None:
         """Call `ring(operation_id, epoch)` after the commit of every operation that becomes ready to start."""
@@ -61,6 +67,8 @@ class Journal:
         messages = [envelope(event) for event in events]
         for message in messages:
             after_commit(session, partial(self._bus.publish, operation.owner_id, message))
+        for tell in self._on_event:
+            after_commit(session, partial(tell, operation, event_type, items))
         return (events[-1].seq or 0) if events else 0
 
     async def prune_events(self, days: int) -> None:

@@ -36,6 +36,8 @@ class Claim:
     params: Mapping[str, Any]
     epoch: int
     priority: int = 0
+    parent_id: str | None = None
+    trace_parent: str | None = None
 
 
 class Leases(Journal):
@@ -153,4 +155,6 @@ def _claim(operation: Operation) -> Claim:
         params=operation.params,
         epoch=operation.epoch,
         priority=operation.priority,
+        parent_id=operation.parent_id,
+        trace_parent=operation.trace_parent,
     )

@@ -21,6 +21,7 @@ from perplex_mono.operations.steering import Steering
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import is_disk_full
 from perplex_mono.storage.identity import utc_now
+from perplex_mono.telemetry.traces import trace_parent
 
 __all__ = ["Claim", "Ledger", "Progress"]
 
@@ -76,6 +77,7 @@ class Ledger(Leases, Steering):
             unit=unit,
             priority=priority,
             parent_id=parent_id,
+            trace_parent=trace_parent(),
             created_at=self._clock(),
         )
         session.add(operation)

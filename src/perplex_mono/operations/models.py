@@ -39,7 +39,8 @@ EventType = Literal[
 class Operation(SQLModel, table=True):
     """One piece of long work. Whoever runs it holds a lease with an `epoch`; writes with an older epoch are refused.
 
-    `parent_id` is the operation that feeds this one and whose pause, resume, cancel and retry it shares.
+    `parent_id` is the operation that feeds this one and whose pause, resume, cancel and retry it shares. `trace_parent`
+    is the span, in W3C form, in which it was asked for.
     """
 
     __tablename__ = "operations"
@@ -71,6 +72,7 @@ class Operation(SQLModel, table=True):
     error_type: str | None = None
     error_message: str | None = None
     parent_id: str | None = None
+    trace_parent: str | None = None
 
 
 class Event(SQLModel, table=True):

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, or_, text
+from sqlalchemy import delete, or_, text, update
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -49,6 +49,13 @@ class OperationRepository:
         if before is not None:
             query = query.where(col(Operation.id) < before)
         return (await self._session.exec(query.order_by(col(Operation.id).desc()).limit(limit))).all()
+
+    async def hand_over(self, collection_id: str, from_owner: str, to_owner: str) -> None:
+        """Make what somebody has, or had, at work in a collection another's, with its events."""
+        theirs = (col(Operation.collection_id) == collection_id) & (col(Operation.owner_id) == from_owner)
+        events = col(Event.operation_id).in_(select(Operation.id).where(theirs))
+        await self._session.exec(update(Event).where(events).values(owner_id=to_owner))
+        await self._session.exec(update(Operation).where(theirs).values(owner_id=to_owner))
 
     async def find_parent(self, operation_id: str) -> Operation | None:
         """The operation that feeds this one."""

@@ -9,6 +9,7 @@ from perplex_mono.errors import (
     Conflict,
     DataCorrupt,
     DocumentFailure,
+    Forbidden,
     Incomplete,
     InvalidInput,
     NotFound,
@@ -18,6 +19,7 @@ from perplex_mono.errors import (
     Stalled,
     StorageFull,
     TooLarge,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -28,6 +30,8 @@ _IS_TRANSIENT: Final[Mapping[type[PerplexError], bool]] = {
     ConfigurationError: False,
     InvalidInput: False,
     Incomplete: False,
+    Unauthenticated: False,
+    Forbidden: False,
     NotFound: False,
     Conflict: False,
     TooLarge: False,

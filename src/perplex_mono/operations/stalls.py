@@ -40,6 +40,11 @@ class StallWatch:
         """The attempt is over."""
         self._moved_at.pop(operation_id, None)
 
+    def silent_seconds(self) -> float:
+        """For how long the worst of the running attempts has stood still; 0 when none runs. Safe on any thread."""
+        now = self._clock()
+        return max((min(now - at, now - self._any_moved_at) for at in list(self._moved_at.values())), default=0.0)
+
     def is_stalled(self, operation_id: str) -> bool:
         """Whether the attempt should be interrupted."""
         now = self._clock()

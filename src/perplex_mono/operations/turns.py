@@ -7,8 +7,9 @@ from typing import Any, Protocol, TypeVar
 
 LANE_SLOTS = 10
 OWNER_SLOTS = 8  # of a lane; the others are kept for other owners
-# A scan waits for the documents it found to be ingested, so scans alone must never fill every slot.
-KIND_SLOTS = {"scan": 2}
+# A scan waits for the documents it found to be ingested, so scans alone must never fill every slot. Backups share a
+# folder that each of them tidies.
+KIND_SLOTS = {"scan": 2, "backup": 1}
 # Two of such a kind never run side by side on what this parameter names; the later one takes no slot while it waits.
 ONE_AT_A_TIME = {"scan": "source_id"}
 

@@ -44,10 +44,16 @@ class CheckedConnections(httpcore.AsyncNetworkBackend):
         try:
             async with asyncio.timeout(timeout):
                 addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in await self._resolve(host, port)]
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:  # the last for labels that no name can have
             raise Unavailable("web page", f"the name '{host}' cannot be resolved") from error
         self._require_allowed(host, addresses)
-        return await self._backend.connect_tcp(str(addresses[0]), port, timeout, local_address, socket_options)
+        failure: Exception | None = None
+        for address in dict.fromkeys(addresses):
+            try:
+                return await self._backend.connect_tcp(str(address), port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure or Unavailable("web page", f"the name '{host}' has no address")
 
     async def connect_unix_socket(
         self,
@@ -62,8 +68,6 @@ class CheckedConnections(httpcore.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
     def _require_allowed(self, host: str, addresses: Sequence[Address]) -> None:
-        if not addresses:
-            raise Unavailable("web page", f"the name '{host}' has no address")
         if host.lower() in self._allowed_hosts:
             return
         for address in addresses:

@@ -9,13 +9,14 @@ from typing import Any
 
 import msgspec
 
-from perplex_mono.errors import InvalidInput, NotFound, Unavailable
+from perplex_mono.errors import REFUSALS, InvalidInput, NotFound, Unavailable
 from perplex_mono.inference.models import EmbeddingModels
 from perplex_mono.inference.priority import QueryPriority
 from perplex_mono.library.passages import PassageReader
 from perplex_mono.search.cache import SearchCache
 from perplex_mono.search.fusion import fuse, ranks_of
 from perplex_mono.search.hits import Found, HitReader
+from perplex_mono.search.metrics import SearchMetrics, Step
 from perplex_mono.search.schemas import (
     Hit,
     SearchMode,
@@ -49,11 +50,13 @@ class SearchOptions:
 class _Clock:
     """Milliseconds by step."""
 
+    metrics: SearchMetrics
     timings: dict[str, float] = field(default_factory=dict)
     _start: float = field(default_factory=time.perf_counter)
 
-    def lap(self, name: str, since: float) -> float:
+    def lap(self, name: Step, since: float) -> float:
         now = time.perf_counter()
+        self.metrics.step(name, now - since)
         self.timings[name] = round((now - since) * 1000 + self.timings.get(name, 0.0), 2)
         return now
 
@@ -72,6 +75,7 @@ class SearchService:
         passages: PassageReader,
         options: SearchOptions,
         priority: QueryPriority,
+        metrics: SearchMetrics | None = None,
     ) -> None:
         self._database = database
         self._hits = HitReader(database, passages)
@@ -79,6 +83,7 @@ class SearchService:
         self._targets = SearchTargets(database, models)
         self._options = options
         self._priority = priority
+        self._metrics = metrics or SearchMetrics()
         self._cache = SearchCache(options.cache_size)
 
     def use(self, options: SearchOptions) -> None:
@@ -97,33 +102,45 @@ class SearchService:
         cache = self._cache
         known = cache.find(key, changes)
         if known is not None:
+            self._metrics.ended(request.mode, "cached")
             return msgspec.structs.replace(known, timings_ms={"total": _milliseconds(started)})
         try:
-            async with asyncio.timeout(self._options.timeout_seconds):
-                with span("search", mode=request.mode, limit=request.limit), self._priority.question():
-                    response = await self._search(request, owner_id)
-        except TimeoutError:
-            raise Unavailable("search", f"it took longer than {self._options.timeout_seconds} s") from None
+            response = await self._search_in_time(request, owner_id)
+        except Exception as error:
+            self._metrics.ended(request.mode, "refused" if isinstance(error, REFUSALS) else "failed")
+            raise
+        self._metrics.answered(request.mode, hits=len(response.hits), seconds=time.perf_counter() - started)
         cache.keep(key, changes, response)
         return response
 
+    async def _search_in_time(self, request: SearchRequest, owner_id: str) -> SearchResponse:
+        try:
+            async with asyncio.timeout(self._options.timeout_seconds):
+                with span("search", mode=request.mode, limit=request.limit), self._priority.question():
+                    return await self._search(request, owner_id)
+        except TimeoutError:
+            raise Unavailable("search", f"it took longer than {self._options.timeout_seconds} s") from None
+
     async def _search(self, request: SearchRequest, owner_id: str) -> SearchResponse:
-        clock, warnings = _Clock(), list[str]()
+        clock, warnings = _Clock(self._metrics), list[str]()
         started = time.perf_counter()
         targets = await self._targets.resolve(request, owner_id)
         started = clock.lap("filter", started)
         mode = request.mode
         if mode != "sparse":
-            mode, targets = await self._embed(request, targets, warnings)
+            with span("search.embed"):
+                mode, targets = await self._embed(request, targets, warnings)
             started = clock.lap("embed", started)
         if mode == "sparse" and request.min_dense_score is not None:
             warnings.append("'min_dense_score' had no effect: this search compared no vectors.")
         depth = max(self._options.candidates, request.limit)
         hits: list[Hit] = []
         for round_number in range(MAX_ROUNDS):
-            found = await self._find(targets, request, mode, depth * 4**round_number)
+            with span("search.retrieve", depth=depth * 4**round_number):
+                found = await self._find(targets, request, mode, depth * 4**round_number)
             started = clock.lap("retrieve", started)
-            hits = await self._hits.read(found, request, mode)
+            with span("search.hydrate"):
+                hits = await self._hits.read(found, request, mode)
             started = clock.lap("hydrate", started)
             if len(hits) >= request.limit or len(found.fused) < depth * 4**round_number:
                 break
@@ -164,12 +181,14 @@ class SearchService:
         for target in targets:
             table, allowed = target.index.table_name, target.document_ids
             searches.append(
-                _or_none(store.search_dense(table, target.vector, depth, allowed))
+                _or_none(self._metrics.arm("dense", store.search_dense(table, target.vector, depth, allowed)))
                 if mode != "sparse" and target.vector is not None
                 else _nothing()
             )
             searches.append(
-                _or_none(store.search_text(table, request.query, depth, allowed)) if mode != "dense" else _nothing()
+                _or_none(self._metrics.arm("sparse", store.search_text(table, request.query, depth, allowed)))
+                if mode != "dense"
+                else _nothing()
             )
         results = await asyncio.gather(*searches)
         floor = request.min_dense_score

@@ -122,6 +122,12 @@ class IndexSettings(_Section, frozen=True):
     keep_retired_days: Annotated[float, Meta(ge=0.0)] = 7.0
 
 
+class BackupSettings(_Section, frozen=True):
+    directory: str = ""
+    every_hours: Annotated[float, Meta(ge=0.0)] = 0.0
+    keep: Positive = 7
+
+
 class LimitSettings(_Section, frozen=True):
     max_upload_bytes: Positive = 512 * MEGABYTE
     max_files_per_request: Positive = 100
@@ -161,12 +167,16 @@ class TelemetrySettings(_Section, frozen=True):
     exporter: Literal["none", "console", "otlp"] = "none"
     otlp_endpoint: str = ""
     service_name: str = "perplex-mono"
+    metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    metrics_host: str = "127.0.0.1"
 
 
 class LoggingSettings(_Section, frozen=True):
     level: LogLevel = "INFO"
     format: Literal["json", "text"] = "json"
     file: str = ""
+    rotation_bytes: Annotated[int, Meta(ge=64 * 1024)] = 50 * MEGABYTE
+    retention_files: Positive = 5
 
 
 class Settings(_Section, frozen=True):
@@ -182,6 +192,7 @@ class Settings(_Section, frozen=True):
     sources: SourceSettings = field(default_factory=SourceSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     indexes: IndexSettings = field(default_factory=IndexSettings)
+    backups: BackupSettings = field(default_factory=BackupSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
@@ -237,6 +248,8 @@ def require_consistent(settings: Settings) -> None:
     _require_usable(server.allowed_hosts, server.allowed_origins, server.trusted_proxies)
     if settings.server.base_path and not settings.server.base_path.startswith("/"):
         raise ConfigurationError("server.base_path must start with '/', for example '/documents'.")
+    if settings.telemetry.metrics_port == settings.server.port:
+        raise ConfigurationError("telemetry.metrics_port must be another port than server.port.")
     if settings.telemetry.exporter == "otlp" and not settings.telemetry.otlp_endpoint:
         raise ConfigurationError(
             "telemetry.exporter = 'otlp' needs telemetry.otlp_endpoint, for example 'http://localhost:4318/v1/traces'."

@@ -16,6 +16,7 @@ from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.sources.comparing import FolderScan
 from perplex_mono.sources.folders import AllowedFolders
 from perplex_mono.sources.globs import FileFilter
+from perplex_mono.sources.metrics import SourceMetrics
 from perplex_mono.sources.models import Source
 from perplex_mono.sources.mounts import refuse_emptied, spare_out_of_sight
 from perplex_mono.sources.progress import ScanProgress
@@ -26,7 +27,6 @@ from perplex_mono.sources.walking import Found, Walk
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import utc_now
-from perplex_mono.telemetry.metrics import Metrics
 
 BATCH_ENTRIES = 512
 BATCH_REMOVALS = 500
@@ -41,7 +41,7 @@ class ScanHandler:
         ledger: Ledger,
         blobs: BlobStore,
         folders: AllowedFolders,
-        metrics: Metrics,
+        metrics: SourceMetrics,
         *,
         max_file_bytes: int,
         max_name_chars: int,

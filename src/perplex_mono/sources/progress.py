@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.progress import recording
-from perplex_mono.telemetry.metrics import Metrics
+from perplex_mono.sources.metrics import SourceMetrics
 
 MAX_WARNINGS = 100
 
@@ -29,7 +29,7 @@ class ScanCounts:
 class ScanProgress:
     """Counts the findings of one attempt."""
 
-    def __init__(self, ledger: Ledger, claim: Claim, metrics: Metrics) -> None:
+    def __init__(self, ledger: Ledger, claim: Claim, metrics: SourceMetrics) -> None:
         self._ledger = ledger
         self._claim = claim
         self._metrics = metrics

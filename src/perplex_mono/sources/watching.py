@@ -25,6 +25,8 @@ from perplex_mono.telemetry.supervision import Supervisor
 MOUNTS = Path("/proc/mounts")
 CHECK_SECONDS = 5.0
 QUIET_MILLISECONDS = 250
+# Polling compares times of change in whole seconds: what is written in the same second as it looked, it never sees.
+POLL_BLIND_SECONDS = 1.0
 # File systems that are changed from elsewhere, or that pass no changes on.
 _SILENT: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "virtiofs"})
 _SILENT_PREFIXES: Final = ("fuse", "vbox", "prl_", "overlay", "drvfs", "osxfs", "grpcfuse", "lustre")
@@ -123,10 +125,17 @@ class FolderWatcher:
                 for source in sources:
                     if any(_concerns(source, filters[source.id], path) for path in paths):
                         await self._sources.scan_by_itself(source.id)
+                        if group.is_polled:
+                            self._look_again(source)
         except OSError as error:
             logger.warning("watching.refused", reason=str(error), folders=len(group.paths))
             if not group.is_polled:
                 self._polled |= group.paths
+
+    def _look_again(self, source: Source) -> None:
+        """Have it scanned once more when what polling cannot see is over."""
+        again = asyncio.get_running_loop().time() + POLL_BLIND_SECONDS
+        self._due[source.id] = min(again, self._due.get(source.id, again))
 
     async def _scan_due(self, there: Sequence[Source]) -> None:
         now = asyncio.get_running_loop().time()

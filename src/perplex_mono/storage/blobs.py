@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import BinaryIO
 
 from loguru import logger
 
-from perplex_mono.errors import StorageFull, TooLarge
-from perplex_mono.storage.disk_full import disk_full_told
+from perplex_mono.errors import TooLarge
+from perplex_mono.storage.disk_full import DiskReserve, disk_full_told
 from perplex_mono.storage.identity import new_id
+from perplex_mono.storage.lance_files import fsync_folder
 
 BUFFER_BYTES = 1024 * 1024
 HEAD_BYTES = 8192
@@ -85,8 +87,10 @@ class BlobStore:
     def __init__(self, directory: Path, *, reserve_bytes: int, reserve_fraction: float) -> None:
         self._directory = directory
         self._incoming = directory / "incoming"
-        self._reserve_bytes = reserve_bytes
-        self._reserve_fraction = reserve_fraction
+        self._held = directory / "held"
+        self._holding = threading.Lock()
+        self._holders = 0
+        self.disk_reserve = DiskReserve(reserve_bytes, reserve_fraction)
 
     def open(self) -> None:
         """Make the folders and sweep what an earlier process left half-written."""
@@ -97,6 +101,7 @@ class BlobStore:
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
+        shutil.rmtree(self._held, ignore_errors=True)
 
     def receive(self, limit_bytes: int) -> IncomingBlob:
         """Begin a new blob. Raises `StorageFull` when the disk is below its reserve."""
@@ -136,9 +141,50 @@ class BlobStore:
             return set()
         return {path.name for path in self._directory.iterdir() if path.is_file()}
 
+    def stored_bytes(self) -> int:
+        """The size of all stored bytes, without what is deleted while they are counted."""
+        total = 0
+        for sha256 in self.stored():
+            with suppress(FileNotFoundError):
+                total += self.path(sha256).stat().st_size
+        return total
+
     def delete(self, sha256: str) -> None:
-        """Remove the bytes; harmless when they are gone."""
-        self.path(sha256).unlink(missing_ok=True)
+        """Remove the bytes; harmless when they are gone. While they are held they only go out of the way."""
+        with self._holding:
+            if not self._holders:
+                self.path(sha256).unlink(missing_ok=True)
+                return
+            self._held.mkdir(exist_ok=True, mode=0o700)
+            with suppress(FileNotFoundError):
+                self.path(sha256).rename(self._held / sha256)
+
+    def hold(self) -> None:
+        """From now on whatever is deleted can still be read with `open_held`, until `release`.
+
+        Call it inside a write transaction: deletions happen in such, so none is half done then. What a killed process
+        left held goes at the next `open`.
+        """
+        with self._holding:
+            self._holders += 1
+
+    def release(self) -> None:
+        """End one `hold`; with the last one, what was deleted meanwhile goes for good. Call it on a thread."""
+        with self._holding:
+            self._holders -= 1
+            is_last = not self._holders and self._held.exists()
+            dropped = self._incoming / new_id()  # which the next start sweeps, if this process dies meanwhile
+            if is_last:
+                self._held.rename(dropped)
+        if is_last:
+            shutil.rmtree(dropped, ignore_errors=True)
+
+    def open_held(self, sha256: str) -> BinaryIO:
+        """The bytes, whether or not they were deleted since `hold`. Raises `FileNotFoundError`."""
+        try:
+            return self.path(sha256).open("rb")
+        except FileNotFoundError:
+            return (self._held / sha256).open("rb")
 
     def put_aside(self, sha256: str) -> Path:
         """Move bytes that nothing refers to out of the way; the database may be older than they are."""
@@ -148,24 +194,21 @@ class BlobStore:
 
     def keep_free(self, *, reserve_bytes: int, reserve_fraction: float) -> None:
         """Keep so much of the disk free from now on."""
-        self._reserve_bytes = reserve_bytes
-        self._reserve_fraction = reserve_fraction
+        self.disk_reserve.keep(reserve_bytes, reserve_fraction)
+
+    def reserve(self) -> int:
+        """The bytes that stay free on this disk."""
+        return self.disk_reserve.bytes_of(shutil.disk_usage(self._directory).total)
 
     def require_space(self) -> None:
         """Raise `StorageFull` below the reserve: the larger of so many bytes and such a share of the disk."""
-        usage = shutil.disk_usage(self._directory)
-        reserve = min(max(self._reserve_bytes, int(usage.total * self._reserve_fraction)), usage.total // 2)
-        if usage.free < reserve:
-            raise StorageFull(
-                f"The disk has {usage.free} bytes free, less than the reserve of {reserve}"
-                " (limits.disk_reserve_bytes, limits.disk_reserve_fraction). Free some space; nothing was stored."
-            )
+        self.disk_reserve.require(self._directory)
 
 
 def keep_all(blobs: Iterable[IncomingBlob]) -> None:
     """Make these permanent with one fsync; many are not quick, so call it on a thread then."""
     for directory in {blob.move_into_place() for blob in blobs}:
-        _fsync_directory(directory)
+        fsync_folder(directory)
 
 
 async def read_chunks(path: Path, chunk_bytes: int = BUFFER_BYTES) -> AsyncIterable[bytes]:
@@ -176,11 +219,3 @@ async def read_chunks(path: Path, chunk_bytes: int = BUFFER_BYTES) -> AsyncItera
             yield chunk
     finally:
         file.close()
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,12 +2,15 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from perplex_mono.errors import Conflict
+from perplex_mono.storage.replacing import complete_replacement
 
 LOCK_NAME = "lock"
+MODE = 0o700
 
 
 class DataDirectory:
@@ -18,12 +21,19 @@ class DataDirectory:
         self.database = path / "perplex.db"
         self.blobs = path / "blobs"
         self.vectors = path / "vectors"
+        self.models = path / "models"
         self.queue = path / "queue"
         self._lock: int | None = None
 
     def open(self) -> Self:
-        """Make the folder if need be and lock it. Raises `Conflict` when another process holds it."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Make the folder if need be and lock it, and finish a restore that was killed in its last moment.
+
+        Only this user may enter it, also when it was there before (a mount, a folder made by hand); one of somebody
+        else's keeps its mode. Raises `Conflict` when another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True, mode=MODE)
+        with suppress(OSError):  # somebody else's, or read-only, which is told when it is written to
+            self.path.chmod(MODE)
         descriptor = os.open(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,6 +45,7 @@ class DataDirectory:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._lock = descriptor
+        complete_replacement(self.path)
         return self
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
@@ -24,6 +25,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 import perplex_mono
 from perplex_mono.errors import ConfigurationError, StorageFull
 from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
+from perplex_mono.storage.metrics import DatabaseMetrics
 from perplex_mono.storage.sqlite_driver import connect
 
 READER_CONNECTIONS = 4
@@ -48,7 +50,13 @@ class Database:
         self._writer = _engine(path, read_only=False)
         self._readers = _engine(path, read_only=True)
         self.changes = 0
-        """Grows with every commit: what was read at one value still holds while it stays the same."""
+        """Grows with every commit of content: what a search found at one value still holds while it stays the same."""
+
+    def measure_with(self, metrics: DatabaseMetrics) -> None:
+        """Count every statement from now on, and tell the size of the file."""
+        metrics.watch(self._writer.sync_engine)
+        metrics.watch(self._readers.sync_engine)
+        metrics.watch_size(self._path)
 
     @property
     def path(self) -> Path:
@@ -62,15 +70,17 @@ class Database:
             await connection.commit()
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def write(self, *, is_content: bool = True) -> AsyncIterator[AsyncSession]:
         """A write transaction: committed when the block ends, rolled back when it raises.
+
+        One that is not `is_content` changes nothing that a search could show to anybody.
 
         Functions given to `after_commit` run once the commit is durable; a failed transaction drops them. The commit
         itself is shielded: a cancelled caller never leaves it half told.
         """
         async with AsyncSession(self._writer, expire_on_commit=False) as session:
             yield session
-            commit = asyncio.ensure_future(self._commit_and_tell(session))
+            commit = asyncio.ensure_future(self._commit_and_tell(session, is_content=is_content))
             try:
                 await asyncio.shield(commit)
             except asyncio.CancelledError:
@@ -87,7 +97,7 @@ class Database:
         """Prove that the database can be read and written; raises what the driver raises."""
         async with self.read() as session:
             await session.exec(text("SELECT 1"))  # type: ignore[call-overload]  # sqlmodel types exec() for its own select
-        async with self.write() as session:
+        async with self.write(is_content=False) as session:
             await session.exec(text("UPDATE heartbeat SET beat = beat + 1"))  # type: ignore[call-overload]  # same
 
     async def damage(self) -> list[str]:
@@ -102,9 +112,16 @@ class Database:
         broken = [problem for problem in integrity if problem != "ok"]
         return broken + [f"a row of {row[0]} refers to a row of {row[2]} that does not exist" for row in foreign]
 
-    async def _commit_and_tell(self, session: AsyncSession) -> None:
+    async def programs(self) -> list[str]:
+        """Names of the triggers and views in the file: the product has none, and they would run by themselves."""
+        async with self.read() as session:
+            connection = await session.connection()
+            query = text("SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')")
+            return list((await connection.execute(query)).scalars())
+
+    async def _commit_and_tell(self, session: AsyncSession, *, is_content: bool) -> None:
         await session.commit()
-        self.changes += 1
+        self.changes += is_content
         for tell in session.info.pop(AFTER_COMMIT, []):
             tell()
 
@@ -132,6 +149,7 @@ def _engine(path: Path, *, read_only: bool) -> AsyncEngine:
         f"sqlite+aiosqlite:///{path}",
         async_creator=partial(connect, path),
         max_overflow=0,
+        hide_parameters=True,  # errors are logged, and what people stored is not for logs
         pool_timeout=POOL_TIMEOUT_SECONDS,
         **options,
     )
@@ -153,11 +171,10 @@ def _engine(path: Path, *, read_only: bool) -> AsyncEngine:
     def on_begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    def on_error(context: ExceptionContext) -> None:
-        if is_disk_full(context.original_exception):
-            raise StorageFull(MESSAGE) from context.original_exception
+    def on_error(context: ExceptionContext) -> StorageFull | None:
+        return StorageFull(MESSAGE) if is_disk_full(context.original_exception) else None
 
-    event.listen(engine.sync_engine, "handle_error", on_error)
+    event.listen(engine.sync_engine, "handle_error", on_error, retval=True)
     event.listen(engine.sync_engine, "connect", on_connect)
     event.listen(engine.sync_engine, "invalidate", on_invalidate)
     if not read_only:
@@ -174,6 +191,11 @@ def _upgrade(connection: Connection) -> None:
         raise ConfigurationError(
             f"The data directory was written by another version of perplex-mono: {error}"
         ) from error
+
+
+def knows_revision(revision: str) -> bool:
+    """Whether a database at this revision of the schema can be opened, and brought up to this version's."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
 
 
 def alembic_config() -> Config:

@@ -208,7 +208,9 @@ class VectorTable:
                 merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
                 await merge.when_not_matched_by_source_delete(_of_documents(names)).execute(rows.reader())
         except (RuntimeError, OSError, ValueError) as error:
-            raise (rows.error or error) from error
+            if rows.error is None:
+                raise
+            raise rows.error from error
         return rows.rows
 
     async def _delete(self, document_ids: Collection[str]) -> None:

@@ -24,6 +24,7 @@ from perplex_mono.storage.lance_files import (
     fsync_folder,
     quarantine_broken_manifests,
 )
+from perplex_mono.storage.metrics import VectorMetrics
 from perplex_mono.storage.vector_types import (
     ChunkBatch,
     DocumentRows,
@@ -65,19 +66,28 @@ class VectorStore:
         directory: Path,
         language: str,
         keep_versions: timedelta,
+        metrics: VectorMetrics,
     ) -> None:
         self._connection = connection
         self._module = module
         self._directory = directory
         self._language = language
         self._keep_versions = keep_versions
+        self._measured = metrics.measured
         self._tables: dict[str, VectorTable] = {}
         self._broken: dict[str, str] = {}
         self._catalog = asyncio.Lock()
         self.repairs: list[str] = []
 
     @classmethod
-    async def open(cls, directory: Path, *, fts_language: str = "English", keep_versions_seconds: float = 60.0) -> Self:
+    async def open(
+        cls,
+        directory: Path,
+        *,
+        fts_language: str = "English",
+        keep_versions_seconds: float = 60.0,
+        metrics: VectorMetrics | None = None,
+    ) -> Self:
         """Open every table, mending what a power loss left; a table that stays broken is reported, not raised.
 
         `fts_language` stems the full-text indexes made from now on ("none": words as they are).
@@ -86,7 +96,8 @@ class VectorStore:
         module = await asyncio.to_thread(importlib.import_module, "perplex_mono.storage.vector_table")
         await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
         connection = await module.connect(directory)
-        store = cls(connection, module, directory, fts_language, timedelta(seconds=keep_versions_seconds))
+        keep_versions = timedelta(seconds=keep_versions_seconds)
+        store = cls(connection, module, directory, fts_language, keep_versions, metrics or VectorMetrics())
         for name in await asyncio.to_thread(_tables_on_disk, directory):
             await store._open_table(name)
         logger.info("vectors.opened", tables=len(store._tables), broken=len(store._broken), repairs=store.repairs)
@@ -110,13 +121,18 @@ class VectorStore:
                 if self._table(name).dimension != dimension:
                     raise Conflict(f"Vector table {name} has dimension {self._table(name).dimension}, not {dimension}.")
                 return
-            self._tables[name] = await self._module.create_table(
-                self._connection, name, self._folder(name), self._keep_versions, dimension, self._language
-            )
+            with self._measured("create_table"):
+                self._tables[name] = await self._module.create_table(
+                    self._connection, name, self._folder(name), self._keep_versions, dimension, self._language
+                )
             await asyncio.to_thread(fsync_folder, self._directory)
 
     async def drop_table(self, name: str) -> None:
         """Remove a table and its files, broken or not; no error if there is none."""
+        with self._measured("drop_table"):
+            await self._drop_table(name)
+
+    async def _drop_table(self, name: str) -> None:
         async with self._catalog:
             if table := self._tables.pop(name, None):
                 await table.close()
@@ -136,11 +152,13 @@ class VectorStore:
         A cancelled call goes on to its end, so its outcome is unknown: repeat it, as after a crash, without harm.
         Raises InvalidInput for rows that do not fit, NotFound and Unavailable for the table.
         """
-        return await self._table(table).commit_documents(documents)
+        with self._measured("commit_documents"):
+            return await self._table(table).commit_documents(documents)
 
     async def delete_documents(self, table: str, document_ids: Collection[str]) -> None:
         """Remove all chunks of these documents; once it returns no search finds them, also after a power loss."""
-        await self._table(table).delete_documents(document_ids)
+        with self._measured("delete_documents"):
+            await self._table(table).delete_documents(document_ids)
 
     async def search_dense(
         self,
@@ -154,13 +172,15 @@ class VectorStore:
 
         `exact` compares with every row; otherwise recall@10 is 0.98 or better where a vector index exists.
         """
-        return await self._table(table).search_dense(vector, limit, document_ids, exact)
+        with self._measured("search_dense"):
+            return await self._table(table).search_dense(vector, limit, document_ids, exact)
 
     async def search_text(
         self, table: str, query: str, limit: int, document_ids: Collection[str] | None = None
     ) -> list[VectorHit]:
         """The `limit` best chunks by BM25, best first. `query` is plain words: nothing in it is syntax."""
-        return await self._table(table).search_text(query, limit, document_ids)
+        with self._measured("search_text"):
+            return await self._table(table).search_text(query, limit, document_ids)
 
     async def maintain(self, table: str, *, idle: bool = True) -> Maintenance:
         """Do the upkeep that is due, while searches go on and writers wait.
@@ -168,7 +188,8 @@ class VectorStore:
         Call it when writing pauses, and with `idle=False` after every commit or every few: then it acts only when more
         than 500 rows are outside the full-text index or files have scattered, and otherwise costs about a millisecond.
         """
-        done = await self._table(table).maintain(idle)
+        with self._measured("maintain"):
+            done = await self._table(table).maintain(idle)
         if done.optimized or done.vector_index_built:
             logger.info("vectors.maintained", table=table, rows=done.rows, seconds=round(done.seconds, 3))
         return done
@@ -182,7 +203,8 @@ class VectorStore:
 
         Searches go on meanwhile, writers wait. Costs about as much as building the table.
         """
-        await self._table(table).purge_deleted()
+        with self._measured("purge_deleted"):
+            await self._table(table).purge_deleted()
 
     async def verify(self, table: str) -> TableVerification:
         """Read every row: chunk ids by document, ids stored twice, and the error that stopped the reading, if any."""

@@ -1,34 +1,34 @@
-"""One JSON line per event on standard error (or a file), with the request and operation it belongs to.
+"""One JSON line per event on standard error (and a file), with the request, operation and trace it belongs to.
 
 Code logs `logger.info("document.ready", document_id=...)`: a dotted event name, then fields. Everything that libraries
-say through the standard `logging` module takes the same way.
+say through the standard `logging` module, as warnings, or by an error that ends a thread, takes the same way.
 """
 
-import json
 import logging
+import os
 import sys
-from contextvars import ContextVar
-from datetime import UTC
-from types import TracebackType
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from loguru import logger
-from opentelemetry import trace
 
 from perplex_mono.settings import LoggingSettings, LogLevel
+from perplex_mono.telemetry.log_lines import json_line, operation_id_var, request_id_var, text_line
 
 if TYPE_CHECKING:
     from loguru import Message, Record
 
-request_id_var: ContextVar[str] = ContextVar("request_id", default="")
-operation_id_var: ContextVar[str] = ContextVar("operation_id", default="")
+__all__ = ["configure_logging", "count_records", "operation_id_var", "request_id_var", "set_level"]
 
-_SECRET_WORDS = ("password", "secret", "token", "api_key", "authorization", "cookie")
-_COUNTS = ("tokens", "token_count", "max_tokens", "batch_tokens")
 _NOISY_LIBRARIES = ("httpx", "httpcore", "fontTools", "PIL", "pdfminer", "urllib3", "arq", "alembic", "RapidOCR")
+_SILENT_LIBRARIES = (
+    "opentelemetry.exporter",
+    "opentelemetry.sdk._shared_internal",
+)  # telemetry/traces.py speaks for them
 _LOWEST = "DEBUG"
-ROTATE_BYTES = 50 * 1024 * 1024
-KEEP_FILES = 5
 
 
 class _Threshold:
@@ -45,62 +45,51 @@ _threshold = _Threshold()
 
 
 def configure_logging(settings: LoggingSettings, stream: TextIO | None = None) -> None:
-    """Send every log record of this process to one sink in one form. Call once, at start."""
+    """Send every log record of this process to one sink in one form, and to a file if set. Call once, at start."""
     logger.remove()
     set_level(settings.level)
-    sink: Any = stream or sys.stderr
-    if settings.format == "text":
-        _add(sink, format=_text_format)
-    else:
-        _add(_JsonSink(sink), format="{message}")
+    line = text_line if settings.format == "text" else json_line
+    _add(_StreamSink(stream or sys.stderr, line))
     if settings.file:
-        _add(settings.file, format=_json_format, rotation=ROTATE_BYTES, retention=KEEP_FILES, enqueue=True)
+        _add(
+            settings.file,
+            format=_json_format,
+            rotation=settings.rotation_bytes,
+            retention=settings.retention_files,
+            opener=_open_private,
+            enqueue=True,
+        )
     logging.basicConfig(handlers=[_Intercept()], level=logging.INFO, force=True)
+    logging.captureWarnings(True)
+    threading.excepthook = _log_thread_error
     for name in _NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _SILENT_LIBRARIES:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def set_level(level: LogLevel) -> None:
-    """Write records of this level and above, from now on and in every sink."""
+    """Write records of this level and above, from now on and in every sink.
+
+    Libraries are never asked for more than INFO: what they say below that quotes documents.
+    """
     _threshold.number = logger.level(level).no
 
 
-def _add(sink: Any, **options: Any) -> None:
-    logger.add(sink, level=_LOWEST, filter=_threshold.admits, backtrace=False, diagnose=False, **options)
+def count_records(count: Callable[[str], None]) -> Callable[[], None]:
+    """Call `count(level)` for every record that is written; what this returns ends that."""
+    handler = _add(lambda message: count(message.record["level"].name), format="{level}")
+
+    def end() -> None:
+        with suppress(ValueError):  # logging was configured anew meanwhile
+            logger.remove(handler)
+
+    return end
 
 
-def json_line(record: "Record") -> str:
-    """The record as one line of JSON; text from users can forge neither a line nor a field."""
-    span = trace.get_current_span().get_span_context()
-    entry: dict[str, Any] = {
-        "time": record["time"].astimezone(UTC).isoformat(timespec="milliseconds"),
-        "level": record["level"].name,
-        "event": record["message"],
-        "logger": record["name"],
-        "request_id": request_id_var.get() or None,
-        "operation_id": operation_id_var.get() or None,
-        "trace_id": f"{span.trace_id:032x}" if span.is_valid else None,
-    }
-    for key, value in record["extra"].items():
-        entry.setdefault(key, "[redacted]" if _is_secret(key) else value)
-    exception = record["exception"]
-    if exception is not None and exception.value is not None:
-        entry["error"] = f"{type(exception.value).__name__}: {exception.value}"
-        entry["traceback"] = _frames(exception.traceback)
-    return json.dumps({key: value for key, value in entry.items() if value is not None}, default=str)
-
-
-def _frames(traceback: TracebackType | None) -> list[str]:
-    frames = []
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
-        frames.append(f"{code.co_filename}:{traceback.tb_lineno} {code.co_name}")
-        traceback = traceback.tb_next
-    return frames[-12:]
-
-
-def _is_secret(key: str) -> bool:
-    return any(word in key.lower() for word in _SECRET_WORDS) and key not in _COUNTS
+def _add(sink: Any, **options: Any) -> int:
+    settings: dict[str, Any] = {"format": "{message}", "backtrace": False, "diagnose": False, **options}
+    return logger.add(sink, level=_LOWEST, filter=_threshold.admits, **settings)
 
 
 def _json_format(record: "Record") -> str:
@@ -108,20 +97,26 @@ def _json_format(record: "Record") -> str:
     return "{extra[_line]}\n"
 
 
-def _text_format(record: "Record") -> str:
-    fields = " ".join(f"{key}={'[redacted]' if _is_secret(key) else value!r}" for key, value in record["extra"].items())
-    record["extra"]["_fields"] = fields
-    return "{time:HH:mm:ss.SSS} {level: <7} {message} {extra[_fields]}\n{exception}"
+def _open_private(path: str, flags: int) -> int:
+    """Names of documents are in it, so it is its owner's alone."""
+    return os.open(Path(path), flags, 0o600)
 
 
-class _JsonSink:
-    """Writes each record as its JSON line."""
+def _log_thread_error(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is not None and not isinstance(ended.exc_value, SystemExit):
+        name = ended.thread.name if ended.thread is not None else ""
+        logger.opt(exception=ended.exc_value).error("thread.broke", thread=name)
 
-    def __init__(self, stream: TextIO) -> None:
+
+class _StreamSink:
+    """Writes each record as its line."""
+
+    def __init__(self, stream: TextIO, line: Callable[["Record"], str]) -> None:
         self._stream = stream
+        self._line = line
 
     def write(self, message: "Message") -> None:
-        self._stream.write(json_line(message.record) + "\n")
+        self._stream.write(self._line(message.record) + "\n")
         self._stream.flush()
 
 

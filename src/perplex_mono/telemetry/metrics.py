@@ -1,109 +1,119 @@
-"""What `/metrics` shows, in Prometheus' text form. One registry a process, handed to whoever counts something."""
+"""What `/metrics` shows, in Prometheus' text form: one registry a process, which every slice adds its instruments to.
+
+Most figures are counted as things happen. Those that must be asked for (the queue, the library, the components) are
+counted when somebody looks, together for everybody who looks at the same time, and within a limit of time.
+"""
 
 import asyncio
-import math
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final, Protocol
 
-import psutil
 from loguru import logger
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from perplex_mono import __version__
+from perplex_mono.telemetry.labels import within
 
+CONTENT_TYPE = "text/plain; version=0.0.4"  # charset=utf-8 is added by whoever answers
+LEVELS: Final = frozenset({"debug", "info", "warning", "error", "critical"})
 LAG_PROBE_SECONDS = 0.05
-MEMORY_SECONDS = 1.0
-QUEUE_TIMEOUT_SECONDS = 2.0
+FIGURES_TIMEOUT_SECONDS = 2.0
 _LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
-@dataclass(frozen=True)
-class QueueFigures:
-    """The documents that are not finished; `work_seconds` is an estimate, None until there is one."""
+class Figures(Protocol):
+    """Gauges that are counted when somebody looks."""
 
-    documents: int
-    work_seconds: float | None
-    oldest_seconds: float
+    async def count(self) -> None:
+        """Set them as of now; raises anything when that cannot be done."""
+
+    def forget(self) -> None:
+        """Show that they could not be counted: NaN, never an old value."""
+
+
+@dataclass
+class _Section:
+    """Figures counted together, anew when they were tried longer ago than `keep_seconds`."""
+
+    name: str
+    figures: Figures
+    timeout_seconds: float
+    keep_seconds: float
+    counted_at: float = float("-inf")
 
 
 class Metrics:
-    """Every instrument of the product; label values are bounded."""
+    """The registry, and what is known of seeing itself: the loop's lag, log records, spans, figures not counted."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        registry = self._registry
-        self.application = Gauge("application_info", "What runs", ["version"], registry=registry)
-        self.http_requests = Counter(
-            "http_requests", "Requests answered", ["method", "endpoint", "status"], registry=registry
-        )
-        self.http_request_seconds = Histogram(
-            "http_request_duration_seconds", "Time to answer", ["method", "endpoint"], registry=registry
-        )
-        self.sockets = Gauge("active_websocket_connections", "Open feeds", registry=registry)
-        self.operations_running = Gauge("operations_running", "Operations being worked at", registry=registry)
-        self.queue_documents = Gauge("queue_documents", "Documents waiting or being worked at", registry=registry)
-        self.queue_work_seconds = Gauge(
-            "queue_work_seconds", "Estimated time these take; NaN until documents were measured", registry=registry
-        )
-        self.queue_oldest_seconds = Gauge(
-            "queue_oldest_seconds", "How long the first of those not begun has waited", registry=registry
-        )
-        self.ocr_pages = Counter(
-            "ocr_pages", "Pages that OCR read; pages known from before do not count", registry=registry
-        )
-        self.embedded_texts = Counter(
-            "embedded_texts",
-            "Chunks whose vector was computed; those known from before do not count",
-            registry=registry,
-        )
-        self.scanned_files = Counter(
-            "scanned_files", "Files that scans of folders came by, by what they found", ["finding"], registry=registry
-        )
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # each would double its series
+        self.registry = CollectorRegistry()
+        application = Gauge("application_info", "What runs; always 1", ["version"], registry=self.registry)
+        application.labels(__version__).set(1)
         self.loop_lag = Histogram(
-            "event_loop_lag_seconds", "How late the event loop is", buckets=_LAG_BUCKETS, registry=registry
+            "event_loop_lag_seconds", "How late the event loop is", buckets=_LAG_BUCKETS, registry=self.registry
         )
-        self.resident_bytes = Gauge("process_resident_memory_bytes", "Resident memory", registry=registry)
-        self.application.labels(__version__).set(1)
-        self._process = psutil.Process()
-        self._memory_bytes = 0
-        self._memory_read_at = float("-inf")
-        self._count_queue: Callable[[], Awaitable[QueueFigures]] | None = None
+        self._log_records = Counter("log_records", "Records logged", ["level"], registry=self.registry)
+        self._trace_spans = Counter(
+            "trace_spans",
+            "Spans given to the exporter, by what became of them; none without one",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self._not_counted = Counter(
+            "metrics_refresh_failures",
+            "Figures that could not be counted when somebody looked",
+            ["section"],
+            registry=self.registry,
+        )
+        self._sections: dict[str, _Section] = {}
+        self._counting: asyncio.Task[None] | None = None
 
-    def count_queue_with(self, count: Callable[[], Awaitable[QueueFigures]]) -> None:
-        """Whom to ask about the queue."""
-        self._count_queue = count
+    def count_with(
+        self,
+        section: str,
+        figures: Figures,
+        *,
+        timeout_seconds: float = FIGURES_TIMEOUT_SECONDS,
+        keep_seconds: float = 0.0,
+    ) -> None:
+        """Whom to ask about this section, how long to wait, and for how long not to ask again."""
+        self._sections[section] = _Section(section, figures, timeout_seconds, keep_seconds)
 
-    async def refresh(self) -> None:
-        """Count anew what is counted only when somebody looks; NaN where that cannot be done now."""
-        if self._count_queue is None:
+    def count_spans(self, outcome: str, count: int) -> None:
+        """So many spans were given to the exporter."""
+        self._trace_spans.labels(outcome).inc(count)
+
+    def count_record(self, level: str) -> None:
+        """A record was logged."""
+        self._log_records.labels(within(level.lower(), LEVELS)).inc()
+
+    async def exposition(self) -> bytes:
+        """The text as of now. Rendering is long for the event loop, so a thread does it."""
+        if self._counting is None:
+            self._counting = asyncio.create_task(self._count_all())
+            self._counting.add_done_callback(self._counted)
+        await asyncio.shield(self._counting)
+        return await asyncio.to_thread(generate_latest, self.registry)
+
+    def _counted(self, _: "asyncio.Task[None]") -> None:
+        self._counting = None
+
+    async def _count_all(self) -> None:
+        await asyncio.gather(*(self._count(section) for section in self._sections.values()))
+
+    async def _count(self, section: _Section) -> None:
+        if time.monotonic() - section.counted_at < section.keep_seconds:
             return
         try:
-            async with asyncio.timeout(QUEUE_TIMEOUT_SECONDS):
-                figures = await self._count_queue()
+            async with asyncio.timeout(section.timeout_seconds):
+                await section.figures.count()
         except Exception as error:
-            logger.warning("metrics.queue_not_counted", reason=str(error) or type(error).__name__)
-            for gauge in (self.queue_documents, self.queue_work_seconds, self.queue_oldest_seconds):
-                gauge.set(math.nan)
-            return
-        self.queue_documents.set(figures.documents)
-        self.queue_work_seconds.set(math.nan if figures.work_seconds is None else figures.work_seconds)
-        self.queue_oldest_seconds.set(figures.oldest_seconds)
-
-    def render(self) -> bytes:
-        """The exposition text, as of now."""
-        self.resident_bytes.set(self.resident_memory())
-        return generate_latest(self._registry)
-
-    def resident_memory(self) -> int:
-        """Bytes of memory this process held at most a second ago: asking the kernel costs more than a health check."""
-        now = time.monotonic()
-        if now - self._memory_read_at > MEMORY_SECONDS:
-            self._memory_bytes, self._memory_read_at = self._read_memory(), now
-        return self._memory_bytes
-
-    def _read_memory(self) -> int:
-        return int(self._process.memory_info().rss)
+            logger.warning("metrics.not_counted", section=section.name, reason=str(error) or type(error).__name__)
+            self._not_counted.labels(section.name).inc()
+            section.figures.forget()
+        section.counted_at = time.monotonic()  # what failed may be slow, so it is not tried more often either
 
     async def watch_loop(self) -> None:
         """Measure how late the event loop wakes us, until cancelled."""

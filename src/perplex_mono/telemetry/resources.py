@@ -6,10 +6,10 @@ from pathlib import Path
 
 import psutil
 
+from perplex_mono.telemetry.cgroups import tightest_memory
 from perplex_mono.telemetry.supervision import ComponentStatus
 
 DISK_WARNING_FRACTION = 0.95
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 class ResourceProbes:
@@ -28,10 +28,9 @@ class ResourceProbes:
         self._processor_fraction = processor_fraction
 
     def memory(self) -> ComponentStatus:
-        """Memory used, of the cgroup's limit where there is one, else of the machine."""
-        limit, used = _cgroup_memory()
-        share = used / limit if limit else psutil.virtual_memory().percent / 100
-        return self._judge("memory", share, self._memory_fraction)
+        """Memory used, of the container's limit where there is one, else of the machine."""
+        memory = tightest_memory()
+        return self._judge("memory", memory.used / memory.limit, self._memory_fraction)
 
     def processor(self) -> ComponentStatus:
         """Processor time used since the last look."""
@@ -50,12 +49,3 @@ class ResourceProbes:
         self._since[name] = (is_over, since)
         reason = f"{share:.0%} in use, more than {limit:.0%}" if is_over else None
         return ComponentStatus(name, "degraded" if is_over else "ok", reason, since)
-
-
-def _cgroup_memory() -> tuple[int, int]:
-    """Limit and use in bytes; limit 0 where there is none."""
-    try:
-        limit = (_CGROUP / "memory.max").read_text().strip()
-        return (0, 0) if limit == "max" else (int(limit), int((_CGROUP / "memory.current").read_text()))
-    except (OSError, ValueError):
-        return 0, 0

@@ -1,6 +1,7 @@
 """One request as the gate sees it: a body that must keep coming, an answer that gets our headers."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from perplex_mono.web.problems import MEDIA_TYPE, Problem, encode
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+MIN_BYTES_PER_SECOND = 1_000  # of a body, on average; who never falls silent could hold a connection for ever
+PATIENCE_FACTOR = 10  # times the idle limit: for how long a body may be slower than that
 
 _SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -27,9 +31,9 @@ _SECURITY_HEADERS = [
 class Exchange:
     """The answer of one request: adds our headers, remembers the status."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self._send = send
-        self._extra = [(b"x-request-id", request_id.encode()), *_SECURITY_HEADERS]
+        self._extra = [(b"x-request-id", request_id.encode()), *_SECURITY_HEADERS, *headers]
         self.status = 0
         self.is_started = False
 
@@ -59,14 +63,17 @@ class RequestBody:
         self._idle_seconds = idle_seconds
         self._buffered: Message | None = None
         self._is_complete = False
+        self._received_bytes = 0
+        self._waited_seconds = 0.0
 
     async def receive(self) -> Message:
-        """The next message. Raises `Incomplete` when the client goes silent or away in the middle."""
+        """The next message. Raises `Incomplete` when the client goes silent, away, or on without end at a trickle."""
         if self._buffered is not None:
             message, self._buffered = self._buffered, None
             return message
         if self._is_complete:
             return await self._receive()
+        started = time.monotonic()
         try:
             async with asyncio.timeout(self._idle_seconds):
                 message = await self._receive()
@@ -76,6 +83,10 @@ class RequestBody:
         if message["type"] != "http.request":
             raise Incomplete("The client went away in the middle of its request.")
         self._is_complete = not message.get("more_body", False)
+        self._received_bytes += len(message.get("body", b""))
+        self._waited_seconds += time.monotonic() - started
+        if not self._is_complete:
+            self._require_pace()
         return message
 
     async def buffer_json(self, length: int, max_bytes: int, max_depth: int) -> None:
@@ -93,6 +104,12 @@ class RequestBody:
         if await is_too_deep(bytes(body), max_depth):
             raise InvalidInput(f"The JSON is nested more than {max_depth} levels deep (limits.max_json_depth).")
         self._buffered = {"type": "http.request", "body": bytes(body), "more_body": False}
+
+    def _require_pace(self) -> None:
+        """Only time spent waiting for the client counts, so a server that was busy or stopped blames nobody."""
+        is_patient = self._waited_seconds <= PATIENCE_FACTOR * self._idle_seconds
+        if not is_patient and self._received_bytes < MIN_BYTES_PER_SECOND * self._waited_seconds:
+            raise Incomplete(f"The body arrives at less than {MIN_BYTES_PER_SECOND} bytes a second.")
 
 
 def with_protocol(send: Send, offered: str | None) -> Send:

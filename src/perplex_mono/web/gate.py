@@ -6,20 +6,21 @@ Plain ASGI around the application, so that also unknown paths and refused reques
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 from loguru import logger
 from opentelemetry.trace import SpanKind
 
-from perplex_mono.errors import Forbidden, PerplexError, Unauthenticated
+from perplex_mono.errors import Forbidden, Overloaded, PerplexError, Unauthenticated
+from perplex_mono.telemetry.labels import within
 from perplex_mono.telemetry.logs import request_id_var
-from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.traces import span
 from perplex_mono.web.callers import LOCAL_CALLER, SCOPE_KEY, Caller, Identity
 from perplex_mono.web.exchange import Exchange, Receive, RequestBody, Send, with_protocol
-from perplex_mono.web.guard import RequestGuard
+from perplex_mono.web.guard import RequestGuard, network_of
 from perplex_mono.web.headers import (
     TOKEN_PROTOCOL,
     announced_length,
@@ -28,9 +29,10 @@ from perplex_mono.web.headers import (
     may_be_json,
     offered_protocol,
 )
-from perplex_mono.web.problems import problem, problem_of
+from perplex_mono.web.metrics import METHODS, UNMATCHED, HttpMetrics
+from perplex_mono.web.problems import problem, problem_of, unexpected
 from perplex_mono.web.rate_limit import RateLimiter
-from perplex_mono.web.sockets import CLOSE_BUSY, CLOSE_FORBIDDEN, CLOSE_UNAUTHENTICATED
+from perplex_mono.web.sockets import CLOSE_BUSY, CLOSE_FORBIDDEN, CLOSE_INTERNAL, CLOSE_UNAUTHENTICATED, close_reason
 
 Scope = MutableMapping[str, Any]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -60,7 +62,7 @@ class Gate:
         identify: Identify,
         admit_listener: Callable[[Identity], None],
         limits: GateLimits,
-        metrics: Metrics,
+        metrics: HttpMetrics,
     ) -> None:
         self._app = app
         self._guard = guard
@@ -95,18 +97,26 @@ class Gate:
         except PerplexError as refusal:
             await receive()
             await send({"type": "websocket.accept"})
-            await send({"type": "websocket.close", "code": _close_code(refusal), "reason": str(refusal)[:100]})
+            await send({"type": "websocket.close", "code": _close_code(refusal), "reason": close_reason(str(refusal))})
+            return
+        except Exception:
+            logger.exception("socket.admission_broke")
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": CLOSE_INTERNAL, "reason": "The server failed to answer."})
             return
         request_id_var.set(uuid.uuid4().hex)
         await self._app({**scope, SCOPE_KEY: identity}, receive, send)
 
     async def _admitted(self, scope: Scope, headers: Mapping[bytes, bytes], offered: str | None) -> Identity:
-        """Who wants to listen to a feed. Raises `Forbidden`, `Unauthenticated` and what looking it up raises."""
+        """Who wants to listen. Raises `Forbidden`, `Unauthenticated`, or `Overloaded` for strangers who try often."""
         refusal = self._guard.refusal(scope["path"], headers)
         if refusal is not None:
             raise Forbidden(refusal)
         token = bearer_token(headers) or (offered and offered.removeprefix(TOKEN_PROTOCOL))
         identity = await self._who(scope, headers, token)
+        if identity.caller is None and self._wait_seconds(identity) > 0:
+            raise Overloaded("Too many attempts; try again later.")
         self._admit_listener(identity)
         return identity
 
@@ -114,7 +124,7 @@ class Gate:
         headers = joined(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        exchange = Exchange(send, request_id)
+        exchange = Exchange(send, request_id, self._guard.cors_headers(headers))
         if scope["method"] == "HEAD":
             # The server leaves out the body of the answer, so asking for it as GET is all there is to do.
             scope = {**scope, "method": "GET"}
@@ -122,17 +132,32 @@ class Gate:
             await self._app({**scope, SCOPE_KEY: Identity(None)}, receive, exchange.send)
             return
         token = request_id_var.set(request_id)
-        started = time.perf_counter()
         try:
-            with span(f"{scope['method']} request", SpanKind.SERVER, **{"url.path": scope["path"]}) as current:
+            with self._metrics.in_progress.track_inprogress(), self._recorded(scope, exchange):
                 await self._checked(scope, headers, receive, exchange)
-                current.set_attribute("http.response.status_code", exchange.status)
         finally:
-            seconds = time.perf_counter() - started
-            self._record(scope, exchange.status, seconds)
             request_id_var.reset(token)
 
-    async def _checked(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, exchange: "Exchange") -> None:
+    @contextmanager
+    def _recorded(self, scope: Scope, exchange: Exchange) -> Iterator[None]:
+        """The request in a trace, the metrics and the log, whose line carries the trace's id."""
+        started = time.perf_counter()
+        method, path = scope["method"], scope["path"]
+        attributes = {"http.request.method": method, "url.path": path}
+        with span("request", kind=SpanKind.SERVER, **attributes) as current:
+            try:
+                yield
+            finally:
+                seconds, status = time.perf_counter() - started, exchange.status
+                route = scope.get("path_template") or UNMATCHED
+                self._metrics.record(method, route, status, seconds)
+                current.update_name(f"{within(method, METHODS)} {route}")
+                current.set_attributes({"http.route": route, "http.response.status_code": status})
+                logger.info(
+                    "http.request", method=method, path=path, status=status, milliseconds=round(seconds * 1000, 1)
+                )
+
+    async def _checked(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, exchange: Exchange) -> None:
         refusal = self._guard.refusal(scope["path"], headers)
         if refusal is not None:
             await exchange.refuse(problem(403, "forbidden", "Refused", refusal, scope["path"]))
@@ -140,7 +165,7 @@ class Gate:
         body = RequestBody(receive, self._limits.body_idle_seconds)
         try:
             identity = await self._who(scope, headers, bearer_token(headers))
-            wait = self._wait_seconds(identity)
+            wait = 0.0 if self._is_preflight(scope, headers) else self._wait_seconds(identity)
             if wait > 0:
                 retry = (b"retry-after", str(max(1, round(wait))).encode())
                 answer = problem(429, "rate-limited", "Too many requests", "Try again later.", scope["path"])
@@ -155,6 +180,15 @@ class Gate:
         except PerplexError as error:
             if not exchange.is_started:
                 await exchange.refuse(problem_of(error, scope["path"]))
+        except Exception as error:
+            logger.opt(exception=error).error("request.broke", path=scope["path"])
+            if not exchange.is_started:
+                await exchange.refuse(unexpected(scope["path"]))
+
+    def _is_preflight(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a browser asks on its own, and without a token, if a page of a listed origin may make a request."""
+        is_asking = scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
+        return is_asking and bool(self._guard.cors_headers(headers))
 
     async def _who(self, scope: Scope, headers: Mapping[bytes, bytes], token: str | None) -> Identity:
         """Who makes the request; a credential that is not good makes it nobody's, and says why."""
@@ -172,19 +206,7 @@ class Gate:
     def _wait_seconds(self, identity: Identity) -> float:
         if identity.caller is not None:
             return self._of_users.wait_seconds(identity.caller.user_id)
-        return self._of_strangers.wait_seconds(identity.address)
-
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        handler = scope.get("path_template") or "unmatched"
-        self._metrics.http_requests.labels(scope["method"], handler, str(status)).inc()
-        self._metrics.http_request_seconds.labels(scope["method"], handler).observe(seconds)
-        logger.info(
-            "http.request",
-            method=scope["method"],
-            path=scope["path"],
-            status=status,
-            milliseconds=round(seconds * 1000, 1),
-        )
+        return self._of_strangers.wait_seconds(network_of(identity.address))
 
 
 def _close_code(refusal: PerplexError) -> int:

@@ -14,15 +14,19 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 Mode = Literal["local", "closed", "accounts"]
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 CLOSED_REASON = (
     "The server is bound beyond this machine and has no user yet, so it answers nothing but /health, /ready and"
-    " POST /api/v1/auth/setup. Make the first user with the set-up token (`perplex-mono user setup`), or bind the"
-    " server to 127.0.0.1 (server.host) to use it without accounts."
+    " POST /api/v1/auth/setup. Make the first user with the set-up token, which the log shows as setup_code"
+    " (`perplex-mono user setup NAME --token-file FILE`), or bind the server to 127.0.0.1 (server.host) to use it"
+    " without accounts."
 )
 REMEMBERED_HOSTS = 256
+EXPOSED_HEADERS = "Retry-After, X-Request-ID"
 _HEALTH_ROUTES = ("/health", "/ready")
+_FORWARDED = frozenset({b"forwarded", b"via", b"x-real-ip"})
 _SETUP_ROUTE = "/api/v1/auth/setup"
 
 
@@ -66,24 +70,37 @@ class RequestGuard:
             return CLOSED_REASON
         return self._foreign_refusal(headers)
 
+    def cors_headers(self, headers: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        """What lets a page of a listed origin read an answer; nothing for any other."""
+        origin = headers.get(b"origin", b"")
+        if self.mode == "local" or origin.decode("latin-1").lower() not in self._origins:
+            return []
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", EXPOSED_HEADERS.encode()),
+            (b"vary", b"Origin"),
+        ]
+
     def client_address(self, peer: str, headers: Mapping[bytes, bytes]) -> str:
         """Who sent the request: the peer, or whom a trusted proxy names as the nearest that is none itself."""
-        if not self._is_trusted(peer):
-            return peer
+        here = _address(peer)
+        if here is None or not self._is_trusted(here):
+            return peer if here is None else str(here)
         chain = headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
-        for address in reversed([part.strip() for part in chain if part.strip()]):
-            if not _is_address(address):
-                return peer
+        for text in reversed([part.strip() for part in chain if part.strip()]):
+            address = _address(text)
+            if address is None:
+                break
             if not self._is_trusted(address):
-                return address
-        return peer
+                return str(address)
+        return str(here)
 
     def _local_refusal(self, headers: Mapping[bytes, bytes]) -> str | None:
         host = headers.get(b"host", b"").decode("latin-1")
         if not is_loopback(_host_name(host)):
             return f"Without accounts the server is addressed as localhost or 127.0.0.1, not '{host[:100]}'."
         for name in headers:
-            if name == b"forwarded" or name.startswith(b"x-forwarded-"):
+            if name in _FORWARDED or name.startswith(b"x-forwarded-"):
                 return "Without accounts the server takes no forwarded requests."
         origin = headers.get(b"origin")
         if origin is not None and not _is_own(origin.decode("latin-1"), host):
@@ -94,7 +111,7 @@ class RequestGuard:
         """Addresses need not be listed: only a name can be made to point elsewhere."""
         host = headers.get(b"host", b"").decode("latin-1")
         name = _host_name(host)
-        if not (is_loopback(name) or _is_address(name) or name in self._hosts):
+        if not (is_loopback(name) or _address(name) is not None or name in self._hosts):
             return f"The server does not know itself as '{name[:100]}'; add that name to server.allowed_hosts."
         origin = headers.get(b"origin")
         if origin is None:
@@ -104,11 +121,16 @@ class RequestGuard:
             return "This request comes from another web site; server.allowed_origins lists those that may call."
         return None
 
-    def _is_trusted(self, address: str) -> bool:
-        if not self._proxies or not _is_address(address):
-            return False
-        parsed = ipaddress.ip_address(address)
-        return any(parsed in network for network in self._proxies if network.version == parsed.version)
+    def _is_trusted(self, address: Address) -> bool:
+        return any(address in network for network in self._proxies if network.version == address.version)
+
+
+def network_of(address: str) -> str:
+    """Whom to count for an address: itself, or the /64 of an IPv6 one, of which its owner has every address."""
+    parsed = _address(address)
+    if parsed is None or parsed.version == 4:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 @lru_cache(maxsize=REMEMBERED_HOSTS)
@@ -123,12 +145,13 @@ def is_loopback(host: str) -> bool:
 
 
 @lru_cache(maxsize=REMEMBERED_HOSTS)
-def _is_address(host: str) -> bool:
+def _address(text: str) -> Address | None:
+    """An address as it is written in headers and by sockets: in brackets, or an IPv4 one inside an IPv6 one."""
     try:
-        ipaddress.ip_address(host.strip("[]"))
+        address = ipaddress.ip_address(text.strip("[]"))
     except ValueError:
-        return False
-    return True
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 @lru_cache(maxsize=REMEMBERED_HOSTS)

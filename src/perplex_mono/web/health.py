@@ -11,11 +11,13 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 
 from perplex_mono import __version__
-from perplex_mono.telemetry.metrics import Metrics
+from perplex_mono.telemetry.metrics import CONTENT_TYPE, Metrics
+from perplex_mono.telemetry.process_metrics import ProcessMetrics
 from perplex_mono.telemetry.supervision import ComponentStatus
 from perplex_mono.web.callers import ADMIN, PUBLIC, READ
 
 PROBE_TIMEOUT_SECONDS = 5.0
+READY_KEEP_SECONDS = 1.0
 Probe = Callable[[], ComponentStatus | Awaitable[ComponentStatus]]
 
 
@@ -54,16 +56,20 @@ class ReadyView(msgspec.Struct, frozen=True):
 class HealthService:
     """Asks every component how it is. `vital` ones make the server unready, the others only degraded."""
 
-    def __init__(self, metrics: Metrics, vital: Mapping[str, Probe], others: Mapping[str, Probe]) -> None:
-        self._metrics = metrics
+    def __init__(self, process: ProcessMetrics, vital: Mapping[str, Probe], others: Mapping[str, Probe]) -> None:
+        self._process = process
         self._vital = frozenset(vital)
         self._probes: dict[str, Probe] = {**vital, **others}
         self._started = time.monotonic()
         self._is_stopping = False
+        self._looking = asyncio.Lock()
+        self._view: ReadyView | None = None
+        self._looked_at = 0.0
 
     def stop(self) -> None:
         """From now on the server is unready: it is shutting down."""
         self._is_stopping = True
+        self._view = None
 
     def health(self) -> HealthView:
         """Alive; touches nothing that could hang."""
@@ -72,11 +78,18 @@ class HealthService:
             timestamp=datetime.now(UTC),
             uptime_seconds=round(time.monotonic() - self._started, 3),
             version=__version__,
-            memory=MemoryView(rss_bytes=self._metrics.resident_memory()),
+            memory=MemoryView(rss_bytes=self._process.resident_memory()),
         )
 
     async def ready(self) -> ReadyView:
-        """All components by name."""
+        """All components by name, as they were at most a second ago: anybody may ask, and looking costs a commit."""
+        async with self._looking:
+            if self._view is None or time.monotonic() - self._looked_at > READY_KEEP_SECONDS:
+                self._view = await self._look()
+                self._looked_at = time.monotonic()
+            return self._view
+
+    async def _look(self) -> ReadyView:
         statuses = await asyncio.gather(*(_ask(name, probe) for name, probe in self._probes.items()))
         by_name = dict(zip(self._probes, statuses, strict=True))
         if self._is_stopping:
@@ -137,12 +150,11 @@ async def vector_health(health_service: NamedDependency[HealthService]) -> Respo
     opt=ADMIN,
     tags=["health"],
     summary="Figures in Prometheus' text form",
-    media_type="text/plain",
+    media_type=CONTENT_TYPE,
 )
 async def metrics_text(metrics: NamedDependency[Metrics]) -> bytes:
     """The exposition text."""
-    await metrics.refresh()
-    return metrics.render()
+    return await metrics.exposition()
 
 
 def _component_response(view: ComponentView) -> Response[ComponentView]:

@@ -24,11 +24,13 @@ from perplex_mono.errors import (
     TooLarge,
     Unauthenticated,
     Unavailable,
+    causes,
 )
 from perplex_mono.telemetry.traces import current_trace_id
 from perplex_mono.web.allowed_values import allowed_values
 
 MEDIA_TYPE = "application/problem+json"
+BODY = "data"  # by which name handlers ask for it
 
 # kind of error -> status, slug, title; the first match from the top counts
 _KINDS: list[tuple[type[PerplexError], int, str, str]] = [
@@ -96,6 +98,11 @@ def problem_of(error: PerplexError, path: str) -> Problem:
     return problem(status, slug, title, str(error), path)
 
 
+def unexpected(path: str) -> Problem:
+    """The problem of an error that nobody raised on purpose; what it was is told to the log alone."""
+    return problem(500, "internal", "Internal error", "The server failed to answer; its log has the trace.", path)
+
+
 def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """The answer for any exception a handler raised."""
     headers: dict[str, str] = {}
@@ -114,7 +121,7 @@ def on_error(request: Request[Any, Any, Any], error: Exception) -> Response[Prob
         body = problem(400, "invalid-input", _title("invalid-input"), "The JSON is nested too deeply.", path)
     else:
         logger.opt(exception=error).error("request.broke", path=path)
-        body = problem(500, "internal", "Internal error", "The server failed to answer; its log has the trace.", path)
+        body = unexpected(path)
     if body.status >= 500 and isinstance(error, PerplexError):
         logger.warning("request.refused", path=path, status=body.status, reason=str(error))
     return Response(body, status_code=body.status, media_type=MEDIA_TYPE, headers=headers)
@@ -130,11 +137,7 @@ def _title(slug: str) -> str:
 
 
 def _is_recursion(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, RecursionError):
-            return True
-        error = error.__cause__
-    return False
+    return any(isinstance(cause, RecursionError) for cause in causes(error))
 
 
 def _field_errors(request: Request[Any, Any, Any], error: HTTPException) -> list[dict[str, str]]:
@@ -149,6 +152,8 @@ def _field_errors(request: Request[Any, Any, Any], error: HTTPException) -> list
 
 def _field_message(request: Request[Any, Any, Any], item: dict[str, Any]) -> str:
     message, field = str(item.get("message", "")), str(item.get("key", ""))
+    if field == BODY and message == repr(BODY):  # a KeyError, in the framework's words
+        return "The body is missing; this call needs a JSON object."
     if not message.startswith("Invalid enum value"):
         return message
     path = ["data", *field.split(".")] if item.get("source") == "body" else [field]

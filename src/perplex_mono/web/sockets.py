@@ -18,6 +18,8 @@ from loguru import logger
 
 from perplex_mono.errors import InvalidInput
 from perplex_mono.web.callers import Caller
+from perplex_mono.web.metrics import SocketMetrics
+from perplex_mono.web.rate_limit import RateLimiter
 
 Socket = WebSocket[Any, Any, Any]
 
@@ -36,7 +38,8 @@ PING_SECONDS = 30.0
 IDLE_SECONDS = 60.0
 CHECK_SECONDS = 2.0  # between looks whether the caller may still be here
 MAX_MESSAGE_BYTES = 4096
-_REASON_CHARS = 100
+MESSAGES_PER_MINUTE = 120  # from clients, which have two pings to answer
+_REASON_BYTES = 120  # a close frame holds 125 bytes, two of which are the code
 
 
 class _Closing(Exception):
@@ -60,6 +63,7 @@ class SocketHub:
         ping_seconds: float = PING_SECONDS,
         idle_seconds: float = IDLE_SECONDS,
         check_seconds: float = CHECK_SECONDS,
+        metrics: SocketMetrics | None = None,
     ) -> None:
         self._is_valid = is_valid
         self._check_seconds = check_seconds
@@ -68,6 +72,8 @@ class SocketHub:
         self._ping_seconds = ping_seconds
         self._idle_seconds = idle_seconds
         self._open: Counter[str] = Counter()
+        self._metrics = metrics or SocketMetrics()
+        self._metrics.open.set_function(lambda: self.open_count)
         self._stopping = asyncio.Event()
         self._all_closed = asyncio.Event()
         self._all_closed.set()
@@ -91,6 +97,7 @@ class SocketHub:
 
     async def refuse(self, socket: Socket, code: int, reason: str) -> None:
         """Accept, then close: a browser cannot read a refused upgrade."""
+        self._metrics.connections.labels("refused").inc()
         await socket.accept()
         await _close(socket, code, reason)
 
@@ -105,6 +112,7 @@ class SocketHub:
             return await self.refuse(socket, CLOSE_LIMITS, f"You have {self._per_user} feeds open already.")
         self._open[owner_id] += 1
         self._all_closed.clear()
+        self._metrics.connections.labels("opened").inc()
         try:
             await socket.accept()
             await self._run(socket, caller, follow)
@@ -119,7 +127,7 @@ class SocketHub:
     async def _run(self, socket: Socket, caller: Caller, follow: Callable[[], AsyncIterator[msgspec.Struct]]) -> None:
         lock = asyncio.Lock()
         parts = [
-            asyncio.create_task(_send_all(socket, follow, lock)),
+            asyncio.create_task(self._send_all(socket, follow, lock)),
             asyncio.create_task(self._receive(socket)),
             asyncio.create_task(self._ping(socket, lock)),
             asyncio.create_task(self._wait_for_stop()),
@@ -136,25 +144,36 @@ class SocketHub:
 
     async def _close_for(self, socket: Socket, cause: BaseException | None) -> None:
         if isinstance(cause, WebSocketDisconnect) or cause is None:
+            self._metrics.closed(None)
             return
-        if isinstance(cause, _Closing):
-            await _close(socket, cause.code, cause.reason)
-        elif isinstance(cause, InvalidInput):
-            await _close(socket, CLOSE_LIMITS, str(cause))
-        else:
+        if isinstance(cause, InvalidInput):
+            cause = _Closing(CLOSE_LIMITS, str(cause))
+        elif not isinstance(cause, _Closing):
             logger.opt(exception=cause).error("socket.feed_broke")
-            await _close(socket, CLOSE_INTERNAL, "The feed broke; connect again with ?after=.")
+            cause = _Closing(CLOSE_INTERNAL, "The feed broke; connect again with ?after=.")
+        self._metrics.closed(cause.code)
+        await _close(socket, cause.code, cause.reason)
+
+    async def _send_all(
+        self, socket: Socket, follow: Callable[[], AsyncIterator[msgspec.Struct]], lock: asyncio.Lock
+    ) -> None:
+        async for message in follow():
+            await _send(socket, msgspec.json.encode(message), lock)
+            self._metrics.messages.inc()
 
     async def _receive(self, socket: Socket) -> None:
         """Clients only answer pings; anything they send shows that they live."""
+        rate = RateLimiter(MESSAGES_PER_MINUTE)
         while True:
             try:
                 async with asyncio.timeout(self._idle_seconds):
-                    message = await socket.receive_data(mode="text")
+                    message = await _receive_message(socket)
             except TimeoutError:
                 raise _Closing(CLOSE_LIMITS, "No answer to pings.") from None
             if len(message) > MAX_MESSAGE_BYTES:
                 raise _Closing(CLOSE_TOO_LARGE, f"Messages are limited to {MAX_MESSAGE_BYTES} characters.")
+            if rate.wait_seconds("client") > 0:
+                raise _Closing(CLOSE_LIMITS, f"Messages are limited to {MESSAGES_PER_MINUTE} a minute.")
 
     async def _ping(self, socket: Socket, lock: asyncio.Lock) -> None:
         while True:
@@ -174,9 +193,18 @@ class SocketHub:
         raise _Closing(CLOSE_RESTARTING, "The server is restarting; connect again with ?after=.")
 
 
-async def _send_all(socket: Socket, follow: Callable[[], AsyncIterator[msgspec.Struct]], lock: asyncio.Lock) -> None:
-    async for message in follow():
-        await _send(socket, msgspec.json.encode(message), lock)
+def close_reason(text: str) -> str:
+    """As much of a reason as fits into a close frame; one that is longer is no close frame to the client."""
+    return text.encode()[:_REASON_BYTES].decode(errors="ignore")
+
+
+async def _receive_message(socket: Socket) -> str | bytes:
+    """The next message of either kind; Litestar's own way takes one of the other kind for an empty one."""
+    event: dict[str, Any] = dict(await socket.receive())
+    if event["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(detail="The client left.", code=event["code"])
+    message: str | bytes = event.get("text") or event.get("bytes") or ""
+    return message
 
 
 async def _send(socket: Socket, message: bytes, lock: asyncio.Lock) -> None:
@@ -190,6 +218,6 @@ async def _send(socket: Socket, message: bytes, lock: asyncio.Lock) -> None:
 async def _close(socket: Socket, code: int, reason: str) -> None:
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-            await socket.close(code=code, reason=reason[:_REASON_CHARS])
+            await socket.close(code=code, reason=close_reason(reason))
     except (TimeoutError, WebSocketDisconnect, RuntimeError):
         logger.debug("socket.close_failed", code=code)

@@ -12,6 +12,7 @@ from sqlmodel import select
 
 from perplex_mono.accounts.authentication import REMEMBERED_SECONDS
 from perplex_mono.accounts.models import LoginSession, User
+from perplex_mono.accounts.passwords import Passwords
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import utc_now
 from tests.app_client import PASSWORD, App, local_client, open_app
@@ -99,6 +100,23 @@ async def test_a_refresh_token_in_two_hands_ends_the_login(app: App) -> None:
     assert [event["outcome"] for event in events] == ["refused"]
 
 
+async def test_a_thief_who_refreshed_twice_is_found_out_too(app: App) -> None:
+    first = (await _log_in(app)).json()
+    second = (await _refresh(app, first["refresh_token"])).json()
+    third = (await _refresh(app, second["refresh_token"])).json()
+    assert (await _refresh(app, first["refresh_token"])).status_code == 401
+    assert (await _refresh(app, third["refresh_token"])).status_code == 401
+    assert await _me(app, third["access_token"]) == 401
+
+
+async def test_a_refresh_token_that_was_never_given_ends_nothing(app: App) -> None:
+    tokens = (await _log_in(app)).json()
+    kind, row_id, _ = tokens["refresh_token"].split("_", 2)
+    for forged in ("A" * 43, "A" * 43 + "." + "A" * 43, "."):
+        assert (await _refresh(app, f"{kind}_{row_id}_{forged}")).status_code == 401
+    assert (await _refresh(app, tokens["refresh_token"])).status_code == 200
+
+
 async def test_access_tokens_end_by_themselves_and_refresh_tokens_later(app: App) -> None:
     tokens = (await _log_in(app)).json()
     await _age(app, access_until=1)
@@ -163,3 +181,27 @@ async def test_what_changes_behind_our_back_counts_within_seconds(app: App) -> N
             login.revoked_at = utc_now()
     await asyncio.sleep(REMEMBERED_SECONDS)
     assert await _me(app, token) == 401
+
+
+async def test_a_password_that_changes_while_it_is_checked_is_not_good_any_more(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = await app.new_user("bob")
+    verify = Passwords.verify
+    is_checked, is_changed = asyncio.Event(), asyncio.Event()
+
+    async def slow(hasher: Passwords, *arguments: Any) -> Any:
+        result = await verify(hasher, *arguments)
+        is_checked.set()
+        await is_changed.wait()
+        return result
+
+    monkeypatch.setattr(Passwords, "verify", slow)
+    login = asyncio.create_task(_log_in(app, "bob"))
+    await is_checked.wait()
+    monkeypatch.setattr(Passwords, "verify", verify)
+    new = {"current_password": PASSWORD, "new_password": "another walk in the rain"}
+    assert (await bob.post("/api/v1/auth/password", json=new)).status_code == 204
+    is_changed.set()
+    assert (await login).status_code == 401
+    await app.logged_in("bob", new["new_password"])

@@ -26,7 +26,7 @@ async def closed(tmp_path: Path) -> AsyncIterator[App]:
 
 
 def _token(app: App) -> str:
-    return app.container.accounts.told_setup_token()["setup"]
+    return app.container.accounts.told_setup_token()["setup_code"]
 
 
 async def test_the_first_user_has_what_local_mode_had(app: App) -> None:

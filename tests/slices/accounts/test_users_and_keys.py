@@ -80,14 +80,33 @@ async def test_a_key_does_what_its_scopes_say(app: App) -> None:
 async def test_a_key_never_does_more_than_its_user_or_its_maker(app: App) -> None:
     bob = await app.new_user("bob")
     assert (await bob.post(KEYS, json={"name": "x", "scopes": ["admin"]})).status_code == 403
-    writer = await _with_key(app, bob, "read", "write")
-    assert (await writer.post(KEYS, json={"name": "y", "scopes": ["write"]})).status_code == 201
     admin = await app.new_user("carl", "admin")
     key = await _with_key(app, admin, "admin", "read")
     (carl,) = [user for user in (await app.client.get(USERS)).json()["items"] if user["name"] == "carl"]
     await app.client.patch(f"{USERS}/{carl['id']}", json={"role": "user"})
     assert (await key.get(USERS)).status_code == 403
     assert (await key.get("/api/v1/collections")).status_code == 200
+
+
+async def test_a_key_neither_makes_keys_nor_ends_them(app: App) -> None:
+    key = await _with_key(app, app.client, "read", "write", "admin")
+    (listed,) = (await key.get(KEYS)).json()["items"]
+    for refused in (await key.post(KEYS, json={"name": "y"}), await key.delete(f"{KEYS}/{listed['id']}")):
+        assert refused.status_code == 403
+        assert "logged in" in refused.json()["detail"]
+    (kept,) = (await app.client.get(KEYS)).json()["items"]
+    assert kept["id"] == listed["id"]
+
+
+async def test_when_a_key_was_used_outlives_the_server(tmp_path: Path) -> None:
+    async with open_app(tmp_path) as app:
+        await app.set_up()
+        key = await _with_key(app, app.client, "read")
+        assert (await key.get("/api/v1/collections")).status_code == 200
+        (used,) = (await app.client.get(KEYS)).json()["items"]
+    async with open_app(tmp_path) as app:
+        ada = await app.logged_in("ada")
+        assert (await ada.get(KEYS)).json()["items"] == [used]
 
 
 async def test_a_key_is_shown_once_kept_as_a_hash_and_revoked_at_once(app: App) -> None:

@@ -13,6 +13,7 @@ from perplex_mono.configuration import policy
 from perplex_mono.configuration.policy import CHANGEABLE, FIXED, FIXED_SECTIONS, reason_fixed
 from perplex_mono.settings import setting_names
 from perplex_mono.settings.descriptions import descriptions
+from perplex_mono.storage.disk_full import DiskReserve
 from tests.app_client import App, local_client, open_app
 
 URL = "/api/v1/settings"
@@ -90,8 +91,8 @@ async def test_the_door_takes_its_limits_at_once(app: App) -> None:
 
 async def test_the_disk_reserve_can_be_raised_at_once(app: App) -> None:
     await change(app, limits__disk_reserve_fraction=1.0)
-    reserved = app.container.blobs
-    assert (reserved._reserve_bytes, reserved._reserve_fraction) == (0, 1.0)
+    assert app.container.blobs.disk_reserve == DiskReserve(0, 1.0)
+    assert app.container.backups._handler._reserve is app.container.blobs.disk_reserve, "of backups too"
 
 
 async def test_logins_feeds_and_warnings_take_theirs(app: App) -> None:

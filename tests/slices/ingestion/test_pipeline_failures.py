@@ -9,6 +9,7 @@ import pytest
 
 from perplex_mono.errors import DocumentFailure, Unavailable
 from perplex_mono.ingestion.document_states import DocumentStates, Reading
+from perplex_mono.ingestion.metrics import IngestionMetrics
 from perplex_mono.ingestion.pages import Page
 from perplex_mono.library.backlog import Backlog
 from perplex_mono.library.collections import CollectionService
@@ -169,7 +170,7 @@ class Crashing:
         self.database = database
         self.collections = collections
         self.ledger = ledger
-        self.states = DocumentStates(ledger, max_attempts=3)
+        self.states = DocumentStates(ledger, IngestionMetrics(), max_attempts=3)
         backlog = Backlog(database, Throughput(), max_documents=100, max_hours=24)
         self.documents = DocumentService(database, blobs, ledger, backlog, max_name_chars=255)
         self.blobs = blobs

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from perplex_mono.library.backlog import MAX_RETRY_SECONDS
+from perplex_mono.library.backlog import MAX_RETRY_SECONDS, Backlog
 from perplex_mono.storage.identity import new_id
 from tests.app_client import App, open_app
 
@@ -96,9 +96,12 @@ async def test_the_queue_is_in_the_metrics(tmp_path: Path) -> None:
         ] * 3
 
 
-async def test_figures_that_cannot_be_counted_are_no_figures(app: App) -> None:
-    async def broken() -> None:
+async def test_figures_that_cannot_be_counted_are_no_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(_: Backlog) -> None:
         raise RuntimeError("the database is away")
 
-    app.container.metrics.count_queue_with(broken)  # type: ignore[arg-type]  # it never returns
-    assert str(await gauge(app, "queue_documents")) == "nan"
+    monkeypatch.setattr(Backlog, "figures", broken)
+    async with open_app(tmp_path) as app:
+        assert str(await gauge(app, "queue_documents")) == "nan"
+        assert await gauge(app, 'metrics_refresh_failures_total{section="queue"}') >= 1
+        assert await gauge(app, 'operations_active{state="queued"}') == 0, "the others are counted all the same"

@@ -106,3 +106,22 @@ async def test_a_deleted_collection_takes_its_shares_along(app: App) -> None:
 
 async def _id(client: httpx.AsyncClient) -> str:
     return str((await client.get("/api/v1/auth/me")).json()["id"])
+
+
+@pytest.mark.parametrize("ending", ["removed", "lowered"])
+async def test_what_somebody_had_at_work_is_the_owners_once_the_right_is_gone(app: App, ending: str) -> None:
+    papers, _, bob = await _shared(app, "write")
+    app.embedder.turnstile.close()
+    accepted = (await bob.post(f"/api/v1/collections/{papers}/documents", files=FILES)).json()
+    path = f"/api/v1/operations/{accepted['operation_id']}"
+    assert (await app.client.get(path)).status_code == 404
+    if ending == "removed":
+        await app.client.delete(f"/api/v1/collections/{papers}/shares/{await _id(bob)}")
+    else:
+        await app.client.put(f"/api/v1/collections/{papers}/shares", json={"user": "bob", "access": "read"})
+    for route in ("", "/events"):
+        assert (await bob.get(path + route)).status_code == 404
+        assert (await app.client.get(path + route)).status_code == 200
+    assert (await bob.post(f"{path}/cancel")).status_code == 404
+    app.embedder.turnstile.open()
+    assert (await app.settle(accepted["operation_id"]))["state"] == "completed"

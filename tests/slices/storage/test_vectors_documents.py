@@ -244,3 +244,12 @@ async def test_old_versions_do_not_pile_up(tmp_path: Path) -> None:
     assert len(await stored(store)) == 60
     assert not (await store.maintain("t")).optimized
     await store.close()
+
+
+async def test_a_commit_that_cannot_write_says_so_and_is_not_its_own_cause(tmp_path: Path, store: VectorStore) -> None:
+    """An error that is its own cause keeps whoever looks for the first one busy for ever."""
+    (table,) = (tmp_path / "vectors").glob("t.lance")
+    (table / "data").write_text("a file where the folder of data belongs")
+    with pytest.raises((RuntimeError, OSError, ValueError)) as failure:
+        await store.commit_documents("t", [document("a", ["one"])])
+    assert failure.value.__cause__ is not failure.value

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import AsyncIterator
@@ -109,6 +110,11 @@ async def test_refusals_are_problems(app: App, method: str, path: str, status: i
 async def test_bodies_that_are_not_what_they_should_be(app: App, content: bytes) -> None:
     answer = await app.client.post("/api/v1/search", content=content, headers={"content-type": "application/json"})
     require_problem(answer, 400, "invalid-input")
+
+
+async def test_a_missing_body_is_told_in_words(app: App) -> None:
+    body = require_problem(await app.client.post("/api/v1/search"), 400, "invalid-input")
+    assert body["errors"] == [{"field": "data", "message": "The body is missing; this call needs a JSON object."}]
 
 
 async def test_a_wrong_field_is_named(app: App) -> None:
@@ -287,3 +293,51 @@ async def test_a_client_that_leaves_early_leaves_nothing(app: App) -> None:
         upload.cancel()
         await asyncio.gather(upload, return_exceptions=True)
     assert not list((app.data / "blobs" / "incoming").iterdir())
+
+
+async def test_a_page_of_a_listed_origin_can_read_why_it_was_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    page = {"origin": "https://app.example.com", "host": "127.0.0.1"}
+    server = {"allowed_origins": ["https://app.example.com"]}
+    limits = {"requests_per_minute_anonymous": 3}
+    async with open_app(tmp_path_factory.mktemp("pages"), server=server, limits=limits) as app:
+        await app.set_up()
+        stranger = local_client(app.application)
+        asking = {**page, "access-control-request-method": "GET", "access-control-request-headers": "authorization"}
+        for _ in range(5):  # a browser asks before every request, and without the token: that must not use up the limit
+            preflight = await stranger.options("/api/v1/collections", headers=asking)
+            assert preflight.status_code == 204, preflight.text
+        answers = [await stranger.get("/api/v1/collections", headers=page) for _ in range(5)]
+        assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
+        answers.append(await app.client.get("/api/v1/collections", headers=page))
+        for answer in answers:
+            assert answer.headers.get_list("access-control-allow-origin") == ["https://app.example.com"]
+            assert "Retry-After" in answer.headers["access-control-expose-headers"]
+        other = await stranger.get("/api/v1/collections", headers={**page, "origin": "https://evil.example"})
+        assert other.status_code == 403
+        assert "access-control-allow-origin" not in other.headers
+
+
+async def test_what_breaks_before_routing_is_a_problem_too(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object) -> float:
+        raise RuntimeError("the password is swordfish")
+
+    monkeypatch.setattr(type(app.application), "_wait_seconds", breaks)
+    answer = await app.client.get("/api/v1/collections")
+    require_problem(answer, 500, "internal")
+    assert "swordfish" not in answer.text
+
+
+async def test_readiness_is_looked_for_once_a_second_whoever_asks(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[None] = []
+    probe = app.container.health_service._probes["database"]
+
+    async def counted() -> object:
+        looks.append(None)
+        status = probe()
+        return await status if inspect.isawaitable(status) else status
+
+    monkeypatch.setitem(app.container.health_service._probes, "database", counted)
+    monkeypatch.setattr(app.container.health_service, "_view", None)
+    answers = await asyncio.gather(*(app.client.get("/ready") for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert 1 <= len(looks) <= 3

@@ -23,8 +23,17 @@ FAILPOINTS = (
     "before_ready",
     "mid_delete",
 )
-# test_reindex_kills.py and test_scan_kills.py die at these
-OTHER_FAILPOINTS = ("before_reindex_commit", "before_switch", "after_switch", "after_scan_blobs", "after_scan_batch")
+# test_reindex_kills.py, test_scan_kills.py and test_backup_kills.py die at these
+OTHER_FAILPOINTS = (
+    "before_reindex_commit",
+    "before_switch",
+    "after_switch",
+    "after_scan_blobs",
+    "after_scan_batch",
+    "mid_backup",
+    "before_restore_swap",
+    "mid_restore_swap",
+)
 MAX_STEPS = 4
 LONG_DOCUMENTS = 10
 CHAPTERS = 60

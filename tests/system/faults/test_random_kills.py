@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from benchmarks.report import ROOT
-from perplex_mono.inference.ocr_engines import usable_cores
+from perplex_mono.inference.memory import usable_cores
 from tests.server_process import ServerProcess
 from tests.system.faults.counting_server import FILE_VARIABLE
 from tests.system.faults.promises import Promises, require_sound

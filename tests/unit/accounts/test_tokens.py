@@ -2,7 +2,7 @@
 
 import pytest
 
-from perplex_mono.accounts.tokens import new_token, parse_token
+from perplex_mono.accounts.tokens import family_hash, new_family, new_refresh_token, new_token, parse_token
 
 
 def test_a_token_is_found_again_and_matches_only_its_own_hash() -> None:
@@ -13,6 +13,17 @@ def test_a_token_is_found_again_and_matches_only_its_own_hash() -> None:
     assert again.matches(token.hash)
     assert not again.matches(new_token("pma", "0199-row").hash)
     assert token.secret not in token.hash
+
+
+def test_refresh_tokens_of_a_login_are_known_as_such_and_are_not_the_same() -> None:
+    family = new_family()
+    first, second = new_refresh_token("row", family), new_refresh_token("row", family)
+    again = parse_token(str(first))
+    assert again is not None
+    assert again.family == family
+    assert again.is_of_family(family_hash(family))
+    assert not again.matches(second.hash)
+    assert not new_refresh_token("row", new_family()).is_of_family(family_hash(family))
 
 
 def test_secrets_have_256_bits_and_do_not_show_in_logs() -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from perplex_mono.answers.schemas import Answer, AnswerRequest
+from perplex_mono.backups.schemas import BackupAccepted, BackupView
 from perplex_mono.cli.source_file import SourceFile
 from perplex_mono.errors import PerplexError
 from perplex_mono.library.schemas import (
@@ -149,4 +150,16 @@ class ScriptedBackend:
         raise NotImplementedError
 
     async def remove_source(self, collection_id: str, source_id: str) -> OperationAccepted:
+        raise NotImplementedError
+
+    async def start_backup(self, *, include_secrets: bool) -> BackupAccepted:
+        raise NotImplementedError
+
+    async def backup(self, backup_id: str) -> BackupView:
+        raise NotImplementedError
+
+    def backup_chunks(self, backup_id: str) -> AsyncIterator[bytes]:
+        raise NotImplementedError
+
+    async def delete_backup(self, backup_id: str) -> None:
         raise NotImplementedError

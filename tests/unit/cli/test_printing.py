@@ -9,7 +9,7 @@ from rich.console import Console
 from perplex_mono.answers.schemas import Answer, Citation
 from perplex_mono.cli.ask import show_answer
 from perplex_mono.cli.operations import event_line, show_operations, summary
-from perplex_mono.cli.progress_bar import ProgressBar, describe, duration, figures, shorten
+from perplex_mono.cli.progress_bar import ProgressBar, amount, counted, describe, duration, figures, shorten
 from perplex_mono.cli.reindex import index_table, way_back
 from perplex_mono.cli.search import show_results
 from perplex_mono.library.models import IndexState
@@ -185,7 +185,7 @@ def test_the_figures_of_operations_side_by_side_add_up() -> None:
 def test_the_bar_shows_what_the_events_say() -> None:
     target = console(is_terminal=True)
     with ProgressBar(target) as bar:
-        bar.begin_upload(2_000_000)
+        bar.begin_bytes("Uploading", 2_000_000)
         bar.count_bytes(1_000_000)
         bar.show_event(envelope("queued", total=4, unit="pages"))
         current = {"document": f"{EVIL}.pdf", "page": 3}
@@ -199,7 +199,7 @@ def test_the_bar_shows_what_the_events_say() -> None:
 def test_no_bar_is_drawn_where_nobody_watches() -> None:
     target = console()
     with ProgressBar(target) as bar:
-        bar.begin_upload(10)
+        bar.begin_bytes("Uploading", 10)
         bar.show_event(envelope("progress", done=1, total=2, current={"document": "a", "page": 1}))
     assert printed(target) == ""
 
@@ -236,3 +236,25 @@ def test_a_finished_reindex_says_how_to_go_back() -> None:
 def test_no_way_back_is_named_that_is_not_there() -> None:
     assert list(way_back(IndexList([index("new", "active")]), "new", ["old"], "default", None)) == ["Active: new"]
     assert list(way_back(IndexList([index("old", "active")]), "new", ["old"], "default", None)) == []
+
+
+def test_bytes_are_shown_as_megabytes() -> None:
+    operation = {"done": 1_500_000, "total": 20_000_000, "unit": "bytes", "rate_per_second": 2_000_000.0}
+    assert figures([operation])[2] == "1.5 MB of 20.0 MB  2.0 MB/s"
+    assert (counted(1, "file"), counted(2, "file")) == ("1 file", "2 files")
+    assert amount(3, 7, "pages") == "3 of 7 pages"
+    assert describe("progress", {"current": {"step": "reading it back"}}) == "Reading it back"
+
+
+def test_a_step_without_measure_follows_counted_bytes() -> None:
+    target = console(is_terminal=True)
+    with ProgressBar(target) as bar:
+        bar.begin_bytes("Unpacking", 2_000_000)
+        bar.count_bytes(2_000_000)
+        bar.begin_step("building the search index")
+        bar._progress.refresh()
+        assert bar._progress.tasks[0].total is None
+        bar.begin_bytes("Reading", 1_000_000)
+        bar.count_bytes(500_000)
+        assert bar._progress.tasks[0].percentage == 50
+    assert "Building the search index" in printed(target)

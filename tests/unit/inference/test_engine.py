@@ -6,6 +6,7 @@ the weights live is filled with `Arithmetic`: a text of n words becomes a vector
 
 import asyncio
 import contextvars
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -14,13 +15,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loguru import logger
+from opentelemetry.trace import SpanContext
+from prometheus_client import CollectorRegistry
 
 from perplex_mono.errors import ConfigurationError, InvalidInput, Overloaded, Unavailable
 from perplex_mono.inference.embedder import EmbeddingMode, Vectors
 from perplex_mono.inference.encoder import EncoderInput, Pause
 from perplex_mono.inference.engine import TorchEmbedder
+from perplex_mono.inference.fake_ocr import FakeOcrEngine
+from perplex_mono.inference.metrics import EngineMetrics, InferenceMetrics
 from perplex_mono.inference.model_files import describe_model, find_model
 from perplex_mono.inference.priority import QueryPriority
+from perplex_mono.telemetry.log_lines import json_line, operation_id_var
+from perplex_mono.telemetry.traces import current_span, span
+from tests.figures import figure
+from tests.spans import recorded_spans
 
 FILES = describe_model(find_model("bundled"))
 CALLER: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="nobody")
@@ -178,6 +188,26 @@ async def test_out_of_memory_halves_batches_until_they_fit_and_grows_back() -> N
     assert max(sum(batch) for batch in model.document_batches()) > 1000
 
 
+async def test_batches_and_loads_are_counted() -> None:
+    model = Arithmetic()
+    model.tokens_that_fit = 120
+    registry = CollectorRegistry()
+    async with engine(model, max_batch_tokens=2000, metrics=InferenceMetrics(registry)) as embedder:
+        await embedder.embed_documents([words(20, f"w{index}") for index in range(60)])
+        await embedder.embed_query("a question")
+        EngineMetrics(lambda: [embedder.status()], FakeOcrEngine().status, registry)
+        assert figure(registry, "embedding_batch_texts_sum", lane="document") == 60
+        assert figure(registry, "embedding_batch_texts_sum", lane="query") == 1
+        divided = figure(registry, "embedding_out_of_memory_total")
+        assert divided > 2
+        computed = figure(registry, "embedding_batch_seconds_count", lane="document")
+        assert computed + divided == len(model.document_batches())
+        assert figure(registry, "embedding_queries_total", source="computed") == 1
+        assert figure(registry, "embedding_model_bytes") == embedder.status().model_bytes
+        assert figure(registry, "model_load_seconds_count", component="embedding") == 1
+        assert figure(registry, "model_load_errors_total") == 0
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
 async def test_a_text_that_never_fits_fails_alone(error: Exception) -> None:
     model = Arithmetic()
@@ -239,7 +269,8 @@ async def test_a_model_that_cannot_load_says_why_and_is_tried_again() -> None:
             raise failures.pop()
         return model.load()
 
-    embedder = TorchEmbedder(FILES, load, retry_seconds=0.05)
+    registry = CollectorRegistry()
+    embedder = TorchEmbedder(FILES, load, retry_seconds=0.05, metrics=InferenceMetrics(registry))
     await embedder.start()
     await until(lambda: embedder.status().state == "failed")
     assert "no cuda" in embedder.status().reason
@@ -257,6 +288,8 @@ async def test_a_model_that_cannot_load_says_why_and_is_tried_again() -> None:
 
     assert (await asyncio.wait_for(answered(), 10))[0] == 1
     assert embedder.status().reason == ""
+    assert figure(registry, "model_load_errors_total", component="embedding") == 2
+    assert figure(registry, "model_load_seconds_count", component="embedding") == 1
     await embedder.close()
 
 
@@ -330,6 +363,44 @@ async def test_the_callers_context_reaches_the_model_thread() -> None:
         await embedder.embed_query("b")
 
     assert model.callers == ["request 7", "request 7"]
+
+
+async def test_what_model_threads_say_names_the_operation_they_work_for() -> None:
+    model = Arithmetic()
+    model.tokens_that_fit = 30
+    lines: list[dict[str, Any]] = []
+    handler = logger.add(lambda message: lines.append(json.loads(json_line(message.record))), level="WARNING")
+    token = operation_id_var.set("operation 7")
+    async with engine(model) as embedder:
+        await embedder.embed_documents([words(20, "a"), words(20, "b")])
+        with pytest.raises(InvalidInput):
+            await embedder.embed_documents(["\ud800"])
+    operation_id_var.reset(token)
+    logger.remove(handler)
+    said = {line["event"]: line["operation_id"] for line in lines}
+    assert said == dict.fromkeys(("embedding.out_of_memory", "embedding.text_refused"), "operation 7")
+
+
+async def test_a_batch_is_a_span_of_its_first_caller_and_links_to_the_others(tracer: None) -> None:
+    model = Arithmetic()
+    callers: dict[str, SpanContext] = {}
+
+    async def embed(embedder: TorchEmbedder, name: str, texts: int) -> None:
+        with span(f"test.{name}"):
+            callers[name] = current_span()
+            await (await queued(embedder, embedder.embed_documents([name]), texts))
+
+    async with engine(model) as embedder:
+        model.gate.clear()
+        held = await queued(embedder, embedder.embed_documents(["hold"]), 1)
+        await until(lambda: not embedder._documents._inbox)
+        waiting = [asyncio.create_task(embed(embedder, name, 2)) for name in ("first", "second")]
+        await until(lambda: embedder.status().queued_texts == 3)
+        model.gate.set()
+        await asyncio.gather(held, *waiting)
+    known = [(each.parent, [link.context for link in each.links]) for each in recorded_spans().named("embedding.batch")]
+    first, second = callers["first"], callers["second"]
+    assert any(parent in (first, second) and links in ([first], [second]) for parent, links in known)
 
 
 async def test_an_idle_model_is_unloaded_and_comes_back_on_demand() -> None:

@@ -24,7 +24,7 @@ def test_version_two_limit_less_use_plus_reclaimable_cache(tmp_path: Path) -> No
     write(tmp_path / "membership", "0::/app\n")
     write(tmp_path / "fs/app/memory.max", f"{100 * MEGABYTE}\n")
     write(tmp_path / "fs/app/memory.current", f"{60 * MEGABYTE}\n")
-    write(tmp_path / "fs/app/memory.stat", f"anon 5\ninactive_file {7 * MEGABYTE}\n")
+    write(tmp_path / "fs/app/memory.stat", f"anon 5\ninactive_file {4 * MEGABYTE}\nactive_file {3 * MEGABYTE}\n")
 
     assert available_memory_bytes(tmp_path / "fs", tmp_path / "membership") == 47 * MEGABYTE
 

@@ -5,11 +5,15 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from perplex_mono.errors import DocumentFailure, InvalidInput, Overloaded, Unavailable
+from perplex_mono.inference.embedder import EmbedderStatus
+from perplex_mono.inference.metrics import EngineMetrics, InferenceMetrics
 from perplex_mono.inference.ocr import OcrPage, PageRaster
 from perplex_mono.inference.ocr_engines import open_ocr
 from perplex_mono.inference.ocr_pool import PooledOcrEngine, Reader, ReaderSource
+from tests.figures import figure
 
 PAGE = PageRaster(1, 1, b"\x00\x00\x00")
 EMPTY = OcrPage(lines=(), rotation=0, confidence=0.0)
@@ -84,6 +88,36 @@ async def test_the_second_engine_stands_in_and_says_why() -> None:
     status = engine.status()
     assert (engine.name, engine.version, status.state, status.init_errors) == ("second", "second-1", "ready", 1)
     assert "first did not start: model file is damaged" in (status.reason or "")
+    await engine.close()
+
+
+async def test_pages_and_starts_are_counted() -> None:
+    registry = CollectorRegistry()
+    reader = GatedReader()
+    sources = (source("first", broken), source("second", lambda: reader))
+    engine = PooledOcrEngine(sources, threads=1, max_queued_pages=4, metrics=InferenceMetrics(registry))
+    EngineMetrics(lambda: [EmbedderStatus(state="ready", model_key="none")], engine.status, registry)
+    await engine.recognise(PAGE)
+    reader.error = MemoryError()
+    with pytest.raises(DocumentFailure):
+        await engine.recognise(PAGE)
+    assert figure(registry, "ocr_initialization_total") == 2
+    assert figure(registry, "ocr_initialization_errors_total") == 1
+    assert figure(registry, "ocr_requests_total") == 2
+    assert figure(registry, "ocr_errors_total") == 1
+    assert figure(registry, "ocr_processing_seconds_count") == 2
+    assert figure(registry, "model_load_seconds_count", component="ocr") == 1
+    assert figure(registry, "model_load_errors_total", component="ocr") == 0, "the second one did start"
+    await engine.close()
+
+
+async def test_a_load_that_no_engine_survives_is_counted_once() -> None:
+    registry = CollectorRegistry()
+    sources = (source("first", broken), source("second", broken))
+    engine = PooledOcrEngine(sources, threads=1, max_queued_pages=4, metrics=InferenceMetrics(registry))
+    with pytest.raises(Unavailable):
+        await engine.recognise(PAGE)
+    assert figure(registry, "model_load_errors_total", component="ocr") == 1
     await engine.close()
 
 

@@ -90,3 +90,18 @@ def test_a_wait_on_purpose_is_no_progress(watch: StallWatch, time: ManualTime) -
     watch.mark_waiting("waiting")
     time.seconds += 5
     assert watch.is_stalled("hung")
+
+
+def test_the_worst_silence_is_told_as_stalls_judge_it(watch: StallWatch, time: ManualTime) -> None:
+    assert watch.silent_seconds() == 0
+    watch.begin("a")
+    watch.begin("b")
+    time.seconds += 7
+    assert watch.silent_seconds() == 7
+    watch.mark_moved("a")
+    time.seconds += 2
+    assert watch.silent_seconds() == 2, "b may have waited for a"
+    watch.mark_waiting("b")
+    assert watch.silent_seconds() == 2, "a got nothing done meanwhile"
+    watch.end("a")
+    assert watch.silent_seconds() == 0

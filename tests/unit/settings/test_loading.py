@@ -70,6 +70,30 @@ def test_a_list_in_brackets_is_refused_with_the_way_to_write_it(text: str) -> No
     assert f"PERPLEX_SOURCES__ROOTS=/srv/papers{os.pathsep}/srv/contracts" in said
 
 
+def test_hosts_and_origins_are_separated_by_commas() -> None:
+    origins = "https://app.example.com, https://other.example.com:8443"
+    server = load_settings(None, {"PERPLEX_SERVER__ALLOWED_ORIGINS": origins}).server
+    assert server.allowed_origins == ["https://app.example.com", "https://other.example.com:8443"]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "word"),
+    [
+        ("ALLOWED_ORIGINS", "*", "would let any web site act"),
+        ("ALLOWED_ORIGINS", "https://*.example.com", "would let any web site act"),
+        ("ALLOWED_ORIGINS", "docs.example.com", "not an origin"),
+        ("ALLOWED_ORIGINS", "https://docs.example.com/path", "not an origin"),
+        ("ALLOWED_HOSTS", "*", "of a host"),
+        ("ALLOWED_HOSTS", "https://docs.example.com", "of a host"),
+        ("TRUSTED_PROXIES", "nginx", "trusted_proxies"),
+        ("TRUSTED_PROXIES", "10.0.0.0/40", "trusted_proxies"),
+    ],
+)
+def test_lists_that_let_everybody_in_or_match_nobody_are_refused(key: str, text: str, word: str) -> None:
+    environment = {f"PERPLEX_SERVER__{key}": text}
+    assert word in refusal(None, **environment)
+
+
 def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
     message = refusal(write(tmp_path, "[server]\nprot = 1\n"))
     assert "server.prot" in message
@@ -114,6 +138,7 @@ def test_a_bad_value_is_named(tmp_path: Path, section: str, key: str, value: str
         ("[chunking]\nmax_tokens = 40\noverlap_tokens = 21\n", "chunking.overlap_tokens"),
         ('[server]\nbase_path = "docs"\n', "server.base_path"),
         ('[telemetry]\nexporter = "otlp"\n', "telemetry.otlp_endpoint"),
+        ("[telemetry]\nmetrics_port = 9000\n[server]\nport = 9000\n", "telemetry.metrics_port"),
     ],
 )
 def test_contradictions_are_found(tmp_path: Path, text: str, named: str) -> None:

@@ -59,3 +59,12 @@ def test_the_directory_is_private(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
     directory.close()
     directory.close()
+
+
+def test_a_folder_that_was_open_to_others_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.mkdir()
+    path.chmod(0o755)
+    directory = DataDirectory(path).open()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    directory.close()

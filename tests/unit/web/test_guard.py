@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from perplex_mono.web.guard import RequestGuard, is_loopback
+from perplex_mono.web.guard import RequestGuard, is_loopback, network_of
 
 Headers = dict[bytes, bytes]
 
@@ -180,6 +180,8 @@ def test_with_users_only_listed_origins_may_call(origin: str, passes: bool) -> N
         ("10.0.0.2", "not an address", "10.0.0.2"),
         ("10.0.0.2", "", "10.0.0.2"),
         ("::1", "198.51.100.1", "::1"),
+        ("::ffff:10.0.0.2", "198.51.100.1", "198.51.100.1"),  # the proxy, as a socket of both families names it
+        ("10.0.0.2", "[2001:db8::1]", "2001:db8::1"),
     ],
 )
 def test_the_address_of_a_client_comes_from_trusted_proxies_only(peer: str, forwarded: str, client: str) -> None:
@@ -193,3 +195,26 @@ def test_the_address_of_a_client_comes_from_trusted_proxies_only(peer: str, forw
 )
 def test_loopback_addresses(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("198.51.100.1", "198.51.100.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("::ffff:198.51.100.1", "::ffff:198.51.100.1"),  # an address of the fourth version, whatever it is written as
+        ("not an address", "not an address"),
+    ],
+)
+def test_whoever_has_a_whole_network_is_counted_once(address: str, counted: str) -> None:
+    assert network_of(address) == counted
+
+
+def test_pages_of_listed_origins_may_read_answers_and_no_others() -> None:
+    guard = with_users(allowed_origins=["https://app.example.com"])
+    headers = dict(guard.cors_headers({b"origin": b"https://app.example.com"}))
+    assert headers[b"access-control-allow-origin"] == b"https://app.example.com"
+    assert headers[b"vary"] == b"Origin"
+    for origin in (b"https://evil.example", b"null", b""):
+        assert guard.cors_headers({b"origin": origin}) == []
+    assert RequestGuard("127.0.0.1", allowed_origins=["https://app.example.com"]).cors_headers(headers) == []

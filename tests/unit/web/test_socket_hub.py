@@ -1,17 +1,20 @@
 """The hub's caps, pings and ends, with a socket that is scripted instead of connected."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
 from perplex_mono.errors import InvalidInput
 from perplex_mono.web import sockets
 from perplex_mono.web.callers import Caller
-from perplex_mono.web.sockets import Socket, SocketHub
+from perplex_mono.web.metrics import SocketMetrics
+from perplex_mono.web.sockets import Socket, SocketHub, close_reason
+from tests.figures import figure
 
 
 class Said(msgspec.Struct):
@@ -23,8 +26,8 @@ class Said(msgspec.Struct):
 class ScriptedSocket:
     """What the hub uses of a socket: it never says anything unless told, and remembers how it was closed."""
 
-    def __init__(self, says: list[str] | None = None, *, is_stuck: bool = False) -> None:
-        self._says = says or []
+    def __init__(self, says: Sequence[str | bytes] = (), *, is_stuck: bool = False) -> None:
+        self._says = list(says)
         self._is_stuck = is_stuck
         self.sent: list[dict[str, Any]] = []
         self.closed: tuple[int, str] | None = None
@@ -33,9 +36,10 @@ class ScriptedSocket:
     async def accept(self) -> None:
         self.accepted.set()
 
-    async def receive_data(self, mode: str) -> str:
+    async def receive(self) -> dict[str, Any]:
         if self._says:
-            return self._says.pop(0)
+            said = self._says.pop(0)
+            return {"type": "websocket.receive", "bytes" if isinstance(said, bytes) else "text": said}
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -89,16 +93,34 @@ async def refused(hub: SocketHub, owner: str) -> int:
 
 
 async def test_caps_by_user_and_in_all() -> None:
-    hub = new_hub(per_user=2, total=3)
+    registry = CollectorRegistry()
+    hub = new_hub(per_user=2, total=3, metrics=SocketMetrics(registry))
     tasks = await open_sockets(hub, "a", "a")
     assert await refused(hub, "a") == 1008
     tasks += await open_sockets(hub, "b")
     assert await refused(hub, "c") == 1013
     assert hub.open_count == 3
+    assert figure(registry, "active_websocket_connections") == 3
     await hub.stop(5)
     await asyncio.gather(*tasks)
     assert hub.open_count == 0
     assert await refused(hub, "a") == 1012
+    assert figure(registry, "active_websocket_connections") == 0
+    assert figure(registry, "websocket_connections_total", outcome="opened") == 3
+    assert figure(registry, "websocket_connections_total", outcome="refused") == 3
+    assert figure(registry, "websocket_closes_total", code="1012") == 3
+
+
+async def test_what_is_sent_and_who_leaves_is_counted() -> None:
+    registry = CollectorRegistry()
+    metrics = SocketMetrics(registry)
+    await serve(new_hub(per_user=1, total=1, metrics=metrics), ScriptedSocket(), follow=feed("a", "b", error=OSError()))
+    assert figure(registry, "websocket_messages_total") == 2
+    assert figure(registry, "websocket_closes_total", code="1011") == 1
+    metrics.closed(None)
+    metrics.closed(4999)
+    assert figure(registry, "websocket_closes_total", code="client") == 1
+    assert figure(registry, "websocket_closes_total", code="other") == 1
 
 
 async def test_stopping_closes_every_socket_and_waits_for_it() -> None:
@@ -164,11 +186,24 @@ async def test_a_caller_that_loses_its_right_is_let_go() -> None:
     await staying
 
 
-async def test_a_large_message_ends_the_feed() -> None:
-    socket = ScriptedSocket(["x" * 4096, "x" * 4097])
+@pytest.mark.parametrize("large", ["x" * 4097, b"x" * 4097])
+async def test_a_large_message_ends_the_feed(large: str | bytes) -> None:
+    socket = ScriptedSocket(["x" * 4096, b"x" * 4096, large])
     await serve(new_hub(per_user=1, total=1), socket)
     assert socket.closed is not None
     assert socket.closed[0] == 1009
+
+
+async def test_a_flood_of_messages_ends_the_feed() -> None:
+    socket = ScriptedSocket(["x"] * 1_000)
+    await serve(new_hub(per_user=1, total=1), socket)
+    assert socket.closed is not None
+    assert socket.closed[0] == 1008
+
+
+def test_a_reason_fits_into_a_close_frame() -> None:
+    assert len(close_reason("é" * 200).encode()) == 120
+    assert close_reason("A short one.") == "A short one."
 
 
 async def test_a_client_that_stops_reading_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:

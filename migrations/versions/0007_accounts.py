@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0007"
+down_revision = "0006"
 
 
 def upgrade() -> None:
@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("access_hash", sa.String(), nullable=False),
         sa.Column("access_until", sa.DateTime(), nullable=False),
         sa.Column("refresh_hash", sa.String(), nullable=False),
+        sa.Column("family_hash", sa.String(), nullable=False),
         sa.Column("spent_hash", sa.String(), nullable=False),
         sa.Column("refreshed_at", sa.DateTime(), nullable=False),
         sa.Column("expires_at", sa.DateTime(), nullable=False),

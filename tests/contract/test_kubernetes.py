@@ -1,0 +1,131 @@
+"""The Kubernetes manifests are what the API server takes, and promise what the product needs."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from perplex_mono.settings import setting_names
+from tests.contract.test_container import last_stage
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
+MANIFESTS = sorted(file for file in FOLDER.glob("*.yaml") if file.name != "kustomization.yaml")
+
+
+def read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+def pod() -> dict[str, Any]:
+    spec: dict[str, Any] = read("deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def container() -> dict[str, Any]:
+    (only,) = pod()["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+@pytest.mark.parametrize("version", ["1.29", "1.37"])
+def test_every_manifest_is_valid_and_has_no_unknown_field(version: str) -> None:
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "kubernetes_validate",
+        "--strict",
+        "--kubernetes-version",
+        version,
+        *MANIFESTS,
+    ]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert (checked.stdout + checked.stderr).count(" passed ") == len(MANIFESTS)
+
+
+def test_a_misspelt_field_would_be_seen(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    text = (FOLDER / "deployment.yaml").read_text(encoding="utf-8")
+    wrong.write_text(text.replace("readinessProbe:", "readinesProbe:"))
+    command: list[str | Path] = [sys.executable, "-m", "kubernetes_validate", "--strict", wrong]
+    assert subprocess.run(command, capture_output=True, timeout=120).returncode != 0
+
+
+def test_kustomize_applies_every_manifest_and_makes_the_secret() -> None:
+    kustomization = read("kustomization")
+    assert sorted(kustomization["resources"]) == [file.name for file in MANIFESTS]
+    (secret,) = kustomization["secretGenerator"]
+    (mounted,) = [volume["secret"] for volume in pod()["volumes"] if "secret" in volume]
+    assert secret["name"] == mounted["secretName"]
+    ignored = (FOLDER.parents[1] / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert [f"/deploy/kubernetes/{file}" for file in secret["files"]] == [
+        line for line in ignored if line.startswith("/deploy/kubernetes/")
+    ]
+
+
+def test_one_process_at_a_time_has_the_data() -> None:
+    deployment = read("deployment")["spec"]
+    assert deployment["replicas"] == 1
+    assert deployment["strategy"] == {"type": "Recreate"}
+    claim = read("volume")
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    (data,) = [volume for volume in pod()["volumes"] if "persistentVolumeClaim" in volume]
+    assert data["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert {mount["name"]: mount["mountPath"] for mount in container()["volumeMounts"]}[data["name"]] == "/data"
+
+
+def test_the_pod_may_do_nothing_it_need_not() -> None:
+    user = int(last_stage("USER")[0].split(":")[0])
+    assert pod()["automountServiceAccountToken"] is False
+    assert pod()["enableServiceLinks"] is False
+    context = pod()["securityContext"]
+    assert (context["runAsNonRoot"], context["runAsUser"], context["fsGroup"]) == (True, user, user)
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container()["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container()["resources"]["limits"]["memory"]
+    assert container()["resources"]["requests"].keys() == {"cpu", "memory"}
+
+
+def test_probes_ask_what_they_are_for() -> None:
+    paths = {name: container()[name]["httpGet"]["path"] for name in container() if name.endswith("Probe")}
+    assert paths == {"startupProbe": "/health", "livenessProbe": "/health", "readinessProbe": "/ready"}
+    startup = container()["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 60
+    assert container()["readinessProbe"]["timeoutSeconds"] > 5, "a probe of a component may take 5 s"
+
+
+def test_the_pod_has_time_to_stop() -> None:
+    assert pod()["terminationGracePeriodSeconds"] == 45
+
+
+def test_nobody_is_called_and_only_the_named_call() -> None:
+    policy = read("network-policy")["spec"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    assert policy["egress"] == []
+    assert all("namespaceSelector" in caller for rule in policy["ingress"] for caller in rule["from"])
+    allowed = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+    assert allowed == {port["name"] for port in container()["ports"]}
+    assert (
+        policy["podSelector"]["matchLabels"].items()
+        <= read("deployment")["spec"]["template"]["metadata"]["labels"].items()
+    )
+
+
+def test_the_token_for_set_up_comes_from_the_secret() -> None:
+    given = {variable["name"]: variable["value"] for variable in container()["env"]}
+    (mount,) = [mount for mount in container()["volumeMounts"] if mount["name"] == "secrets"]
+    (file,) = read("kustomization")["secretGenerator"][0]["files"]
+    assert given["PERPLEX_AUTH__SETUP_TOKEN_FILE"] == f"{mount['mountPath']}/{file}"
+
+
+def test_every_setting_given_exists() -> None:
+    known = {f"PERPLEX_{name.replace('.', '__').upper()}" for name in setting_names()}
+    assert {variable["name"] for variable in container().get("env", [])} <= known

@@ -1,0 +1,64 @@
+"""Who was looked up is remembered for a moment, and never what a change has overtaken."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perplex_mono.accounts.authentication import Authenticator
+from perplex_mono.errors import Unauthenticated
+from tests.app_client import App, open_app
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[App]:
+    async with open_app(tmp_path) as opened:
+        await opened.set_up()
+        yield opened
+
+
+def _token(app: App) -> str:
+    return app.client.headers["Authorization"].removeprefix("Bearer ")
+
+
+async def test_what_was_looked_up_before_a_change_is_not_remembered_after_it(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authenticator, find = app.container.authenticator, Authenticator._find
+    is_found, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any) -> Any:
+        found = await find(*arguments)
+        is_found.set()
+        await may_go_on.wait()
+        return found
+
+    authenticator.forget()
+    monkeypatch.setattr(Authenticator, "_find", slow)
+    asked = asyncio.create_task(authenticator.identify(_token(app)))
+    await is_found.wait()
+    monkeypatch.setattr(Authenticator, "_find", find)
+    caller = await authenticator.identify(_token(app))
+    await app.container.logins.logout(caller, address="127.0.0.1")
+    may_go_on.set()
+    await asked  # asked before the logout: what it was told then was so
+    with pytest.raises(Unauthenticated):
+        await authenticator.identify(_token(app))
+    assert not await authenticator.is_valid(caller)
+
+
+async def test_looking_at_every_request_is_not_needed(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[None] = []
+    find = Authenticator._find
+
+    async def counted(*arguments: Any) -> Any:
+        looks.append(None)
+        return await find(*arguments)
+
+    monkeypatch.setattr(Authenticator, "_find", counted)
+    app.container.authenticator.forget()
+    for _ in range(5):
+        assert (await app.client.get("/api/v1/auth/me")).status_code == 200
+    assert 1 <= len(looks) <= 3
