@@ -13,7 +13,7 @@ INSTALL := deploy/install.sh $(VENV)
 export PYTHON TORCH TORCH_INDEX
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve test faults soak check format bench lock wheels build clean
+.PHONY: help install install-dev serve test faults soak check lint audit coverage format bench lock wheels build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -29,7 +29,7 @@ serve: install ## install what is missing and start the server on http://127.0.0
 
 test: install-dev ## install what is missing and run the whole suite
 	@$(INSTALL) verify
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python $(if $(ARGS),,-m coverage run) -m pytest $(ARGS)
 
 faults: install-dev ## run every fault test at full length (hours), print the table, keep it in docs/reliability.md
 	@$(BIN)/python -m pytest tests/system/faults -m "" --store-faults $(ARGS)
@@ -37,12 +37,24 @@ faults: install-dev ## run every fault test at full length (hours), print the ta
 soak: install-dev ## an hour of ingest, search and sockets: does it grow? ARGS="--minutes 10" for less
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
-check: install-dev ## formatting, lint, types, import contracts
+check: lint audit coverage ## everything about the code but its tests' results
+
+lint: install-dev ## formatting, lint, types, import contracts, dangerous calls
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive --severity-level medium src
+
+audit: install-dev ## known vulnerabilities of the locked packages, where the service that knows them answers
+	@$(BIN)/python .ci/audit.py
+
+coverage: .coverage ## fail if the tests reach less than 90 % of src
+	@$(BIN)/python -m coverage report
+
+# `make test` leaves it behind; without it, or when the code is newer, the tests that run in one process are enough.
+.coverage: $(shell find src tests -name '*.py') | install-dev
+	@$(BIN)/python -m coverage run -m pytest tests/unit tests/slices tests/contract
 
 format: install-dev ## rewrite the files as `make check` wants them
 	$(BIN)/ruff format .
@@ -62,5 +74,5 @@ build: install-dev ## build the project's wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean: ## remove .venv and everything generated; the data folder stays
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	find src tests benchmarks migrations -name __pycache__ -type d -prune -exec rm -rf {} +

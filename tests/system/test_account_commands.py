@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.app_client import PASSWORD
@@ -81,3 +82,27 @@ def test_nothing_to_change_is_told(tmp_path: Path) -> None:
     told = _run(tmp_path, "user", "change", "bob")
     assert told.returncode == 2
     assert "--role" in told.stderr
+
+
+def test_after_a_restore_without_secrets_a_password_is_set_on_the_data_directory(tmp_path: Path) -> None:
+    process = ServerProcess(tmp_path, {"PERPLEX_QUEUE__EMBEDDED_REDIS": "false"})
+    here = {"PERPLEX_DATA__DIRECTORY": str(process.data), "PERPLEX_SERVER__PORT": str(process.port)}
+    given = ("--password-file", "-")
+    assert _run(tmp_path, "user", "setup", "ada", *given, given=PASSWORD, **here).returncode == 0
+    saved = _run(tmp_path, "backup", "library.tar", **here)
+    assert saved.returncode == 0, saved.stderr
+    restored = _run(tmp_path, "restore", "library.tar", **here)
+    assert restored.returncode == 0, restored.stderr
+    login = {"name": "ada", "password": PASSWORD}
+    process.start()
+    try:
+        assert httpx.post(f"{process.url}/api/v1/auth/login", json=login, timeout=30).status_code == 401
+    finally:
+        process.stop()
+    changed = _run(tmp_path, "user", "change", "ada", "--password", *given, given=PASSWORD, **here)
+    assert changed.returncode == 0, changed.stderr
+    process.start()
+    try:
+        assert httpx.post(f"{process.url}/api/v1/auth/login", json=login, timeout=30).status_code == 200
+    finally:
+        process.stop()
