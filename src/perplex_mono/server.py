@@ -26,7 +26,7 @@ from perplex_mono.telemetry.metrics import Metrics
 from perplex_mono.telemetry.metrics_listener import serve_metrics
 from perplex_mono.telemetry.traces import Tracing
 from perplex_mono.web.guard import CLOSED_REASON
-from perplex_mono.web.listening import require_free_port
+from perplex_mono.web.listening import allow_connections, require_free_port
 
 # For which a thread may keep the interpreter while others wait. Python's own 5 ms is half of what a question takes to
 # embed, and its many short calls pay it again and again while documents are cut on other threads.
@@ -77,6 +77,7 @@ def _metrics_port(settings: TelemetrySettings, metrics: Metrics) -> AbstractAsyn
 
 
 async def _answer_until(stop: asyncio.Event, settings: Settings, container: Container) -> None:
+    allow_connections(settings.limits.max_connections)
     server = Server(
         create_app(container),
         address=settings.server.host,

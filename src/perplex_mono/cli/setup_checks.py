@@ -11,6 +11,7 @@ import msgspec
 
 from perplex_mono.errors import PerplexError
 from perplex_mono.settings import Settings, setting_names, variable_name
+from perplex_mono.storage.disk_full import DiskReserve
 
 Status = Literal["ok", "warning", "error"]
 GIGABYTE = 1024**3
@@ -52,8 +53,8 @@ def _directory(settings: Settings) -> Iterator[Check]:
     else:
         yield Check("data directory", "ok", f"{path}{'' if existing == path else ' (will be made)'}")
     usage, limits = shutil.disk_usage(existing), settings.limits
-    reserve = max(limits.disk_reserve_bytes, int(usage.total * limits.disk_reserve_fraction))
-    room = usage.free - min(reserve, usage.total // 2)
+    reserve = DiskReserve(limits.disk_reserve_bytes, limits.disk_reserve_fraction).bytes_of(usage.total)
+    room = usage.free - reserve
     told = f"{_size(usage.free)} free, {_size(reserve)} of it kept as a reserve (limits.disk_reserve_bytes)"
     yield Check("disk", "ok" if room >= ROOM_BYTES else "warning" if room > 0 else "error", told)
 

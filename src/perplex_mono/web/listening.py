@@ -1,8 +1,15 @@
-"""Whether an address can be listened on."""
+"""What a process needs in order to listen: an address that is free, and room for its connections."""
 
+import resource
 import socket
+from contextlib import suppress
+
+from loguru import logger
 
 from perplex_mono.errors import ConfigurationError
+
+# Of the database, the index, the logs, the queue and the reader children; with room to spare.
+OWN_FILES = 1024
 
 
 def require_free_port(host: str, port: int) -> None:
@@ -17,3 +24,19 @@ def require_free_port(host: str, port: int) -> None:
                 f"Nothing can listen on {host}:{port} ({error.strerror}). Is another server running there?"
                 " Choose another port with server.port or PERPLEX_SERVER__PORT."
             ) from error
+
+
+def allow_connections(count: int) -> None:
+    """Let the process have so many connections open beside its own files, as far as the system lets it.
+
+    Each is an open file, of which many systems allow a process 1,024 unless it asks for more.
+    """
+    wanted = count + OWN_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        with suppress(OSError, ValueError):  # macOS has a limit of its own below that one
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        logger.warning("server.few_open_files", allowed=soft, wanted=wanted, setting="limits.max_connections")
