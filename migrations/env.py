@@ -2,5 +2,11 @@
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"], transactional_ddl=False)
+from perplex_mono.telemetry.failpoints import failpoint
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    transactional_ddl=False,
+    on_version_apply=lambda **_: failpoint("mid_migration"),
+)
 context.run_migrations()

@@ -51,6 +51,7 @@ READ_POSTS = {
 # what touches nobody's things, and so asks for no owner
 OF_NOBODY = PUBLIC | {"GET /db/health", "GET /vector/health"} | ADMIN
 SCHEMA = "/schema"
+MARKUP = ("html", "svg", "xml", "javascript", "css")
 
 Handler = HTTPRouteHandler | WebsocketRouteHandler
 

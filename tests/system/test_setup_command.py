@@ -184,3 +184,29 @@ def test_wrong_use_is_exit_code_two(folder: Path) -> None:
 
 def test_the_devices_are_those_of_the_setting() -> None:
     assert get_args(setting_type("embedding.device")) == DEVICES
+
+
+def test_what_the_environment_sets_is_what_is_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERPLEX_DATA__DIRECTORY", str(folder / "elsewhere"))
+    monkeypatch.setenv("PERPLEX_SERVER__HOST", "0.0.0.0")
+    arguments = ("--yes", "--json", "--device", "cpu", "--port", str(free_port()))
+    result = run(*arguments, "--user", "ada", "--password-file", "-", answers=[PASSWORD])
+    assert result.exit_code == 0, result.output
+    assert (folder / "elsewhere" / "perplex.db").is_file()
+    assert not (folder / "data").exists()
+
+
+def test_a_variable_that_would_stop_the_start_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERPLEX_SERVER_PORT", "9000")
+    result = run("--yes", "--json", "--device", "cpu")
+    assert result.exit_code == 1
+    (check,) = json.loads(result.stdout)["checks"]
+    assert (check["name"], check["status"]) == ("environment", "error")
+    assert "PERPLEX_SERVER__PORT" in check["message"]
+    assert not (folder / "config.toml").exists()
+
+
+def test_a_password_without_a_user_is_a_mistake(folder: Path) -> None:
+    result = run("--yes", "--password-file", "-", answers=[PASSWORD])
+    assert result.exit_code == 2
+    assert "--user" in result.stderr

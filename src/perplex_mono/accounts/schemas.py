@@ -26,6 +26,9 @@ Action = Literal[
     "share_set",
     "share_removed",
     "settings_changed",
+    "backup_started",
+    "backup_fetched",
+    "backup_deleted",
 ]
 """What the log of security events knows."""
 KeyName = Annotated[str, Meta(min_length=1, max_length=100)]

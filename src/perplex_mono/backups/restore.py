@@ -15,10 +15,12 @@ from perplex_mono.backups.archive import OnBytes, read_manifest, unpack_archive
 from perplex_mono.backups.manifest import BLOBS, DATABASE, MODELS, SECRETS, Manifest, Member
 from perplex_mono.backups.snapshot import schema_revision
 from perplex_mono.backups.steps import BlockingSteps
+from perplex_mono.configuration.service import stored_overrides, usable_overrides
 from perplex_mono.doctor.index import open_mended
 from perplex_mono.doctor.service import open_doctor
 from perplex_mono.errors import DataCorrupt, InvalidInput
 from perplex_mono.settings import Settings
+from perplex_mono.settings.loading import with_overrides
 from perplex_mono.storage.data_directory import LOCK_NAME, DataDirectory
 from perplex_mono.storage.database import Database, knows_revision
 from perplex_mono.storage.disk_full import DiskReserve, disk_full_told
@@ -33,11 +35,15 @@ SHOWN_FINDINGS: Final = 5
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """What was restored, and where the library that was there before lies now, if there was one."""
+    """What was restored, and where the library that was there before lies now, if there was one.
+
+    `changed_settings` names what was changed at run time there, and holds here now.
+    """
 
     data_directory: str
     kept_aside: str | None
     manifest: Manifest
+    changed_settings: list[str]
 
 
 def require_restorable(file: Path) -> Manifest:
@@ -71,13 +77,13 @@ async def restore(settings: Settings, file: Path, *, on_step: OnStep, on_bytes: 
             on_step("unpacking")
             with BlockingSteps(lambda count, _: on_bytes(count)) as steps:
                 await _unpack(file, staging, manifest, steps)
-            await _prove(settings, staging, manifest, on_step)
+            changed = await _prove(settings, staging, manifest, on_step)
             on_step("putting it in place")
             await asyncio.to_thread(SyncedFolder(staging).sync)
             aside = _swap(directory.path, staging, now)  # a few renames that nothing may interrupt
     finally:
         directory.close()
-    return Restored(str(directory.path), None if aside is None else str(aside), manifest)
+    return Restored(str(directory.path), None if aside is None else str(aside), manifest, changed)
 
 
 @asynccontextmanager
@@ -112,8 +118,11 @@ def _open(staging: Path, member: Member) -> Iterator[BinaryIO]:
         yield target
 
 
-async def _prove(settings: Settings, staging: Path, manifest: Manifest, on_step: OnStep) -> None:
-    """Open what was unpacked as a server would, build its index, and have the doctor look at all of it."""
+async def _prove(settings: Settings, staging: Path, manifest: Manifest, on_step: OnStep) -> list[str]:
+    """Open what was unpacked as a server would, build its index, and have the doctor look at all of it.
+
+    Returns the names of the settings that were changed at run time, which come with the database.
+    """
     data = msgspec.structs.replace(settings.data, directory=str(staging))
     staged = msgspec.structs.replace(settings, data=data)
     place = DataDirectory(staging)
@@ -121,8 +130,10 @@ async def _prove(settings: Settings, staging: Path, manifest: Manifest, on_step:
     try:
         await _require_expected(database, manifest)
         await database.migrate()
+        overrides = usable_overrides(settings, await stored_overrides(database))
+        language = with_overrides(settings, overrides).search.language
         on_step("building the search index")
-        vectors = await open_mended(place.vectors, database, fts_language=settings.search.language)
+        vectors = await open_mended(place.vectors, database, fts_language=language)
         await vectors.close()
     finally:
         await database.close()
@@ -131,6 +142,7 @@ async def _prove(settings: Settings, staging: Path, manifest: Manifest, on_step:
     if not report.healthy:
         told = "; ".join(f"{found.subject}: {found.problem}" for found in report.findings[:SHOWN_FINDINGS])
         raise DataCorrupt(f"What is in the backup is not a sound library ({told}); nothing was changed.")
+    return sorted(overrides)
 
 
 async def _require_expected(database: Database, manifest: Manifest) -> None:

@@ -7,7 +7,7 @@ from litestar.response import File
 
 from perplex_mono.backups.schemas import BackupAccepted, BackupList, BackupView, NewBackup
 from perplex_mono.backups.service import BackupService
-from perplex_mono.web.callers import ADMIN
+from perplex_mono.web.callers import ADMIN, Caller, Identity
 
 
 class BackupController(Controller):
@@ -19,10 +19,14 @@ class BackupController(Controller):
 
     @post(status_code=202, summary="Make a backup of the whole library")
     async def create_backup(
-        self, data: JSONBody[NewBackup], backups: NamedDependency[BackupService], owner_id: NamedDependency[str]
+        self,
+        data: JSONBody[NewBackup],
+        backups: NamedDependency[BackupService],
+        caller: NamedDependency[Caller],
+        identity: NamedDependency[Identity],
     ) -> BackupAccepted:
         """The operation that makes it. The backup is listed once it was read back to its last byte."""
-        return await backups.start(owner_id, include_secrets=data.include_secrets)
+        return await backups.start(caller, include_secrets=data.include_secrets, address=identity.address)
 
     @get(summary="List the backups, newest first")
     async def list_backups(self, backups: NamedDependency[BackupService], owner_id: NamedDependency[str]) -> BackupList:
@@ -38,10 +42,14 @@ class BackupController(Controller):
 
     @get("/{backup_id:str}/file", summary="Download a backup")
     async def download_backup(
-        self, backup_id: FromPath[str], backups: NamedDependency[BackupService], owner_id: NamedDependency[str]
+        self,
+        backup_id: FromPath[str],
+        backups: NamedDependency[BackupService],
+        caller: NamedDependency[Caller],
+        identity: NamedDependency[Identity],
     ) -> File:
         """The file, for `perplex-mono restore`."""
-        path = await backups.file(backup_id)
+        path = await backups.file(backup_id, caller, address=identity.address)
         return File(
             path=path,
             filename=path.name,
@@ -51,7 +59,11 @@ class BackupController(Controller):
 
     @delete("/{backup_id:str}", status_code=204, summary="Delete a backup")
     async def delete_backup(
-        self, backup_id: FromPath[str], backups: NamedDependency[BackupService], owner_id: NamedDependency[str]
+        self,
+        backup_id: FromPath[str],
+        backups: NamedDependency[BackupService],
+        caller: NamedDependency[Caller],
+        identity: NamedDependency[Identity],
     ) -> None:
         """It is gone for good."""
-        await backups.delete(backup_id)
+        await backups.delete(backup_id, caller, address=identity.address)

@@ -14,7 +14,6 @@ from perplex_mono.operations.models import FINAL_STATES, Operation
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import utc_now
 from perplex_mono.telemetry.supervision import Supervisor
-from perplex_mono.web.callers import LOCAL_USER
 
 LOOK_SECONDS = 60.0
 # After a backup that could not be made another one is tried this much later, or at its usual time if that is sooner.
@@ -53,7 +52,7 @@ class BackupSchedule:
         if not self._is_due(last):
             return
         try:
-            await self._backups.start(LOCAL_USER, is_scheduled=True)
+            await self._backups.start()
         except Conflict:
             return
         except StorageFull as full:

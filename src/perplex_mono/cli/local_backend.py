@@ -33,7 +33,7 @@ from perplex_mono.settings import LoggingSettings, Settings
 from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourcePage, SourceView
 from perplex_mono.storage.blobs import BUFFER_BYTES, read_chunks
 from perplex_mono.telemetry.logs import configure_logging
-from perplex_mono.web.callers import LOCAL_USER
+from perplex_mono.web.callers import LOCAL_CALLER, LOCAL_USER
 
 LIST_PAGE = 50
 EVENT_PAGE = 1000
@@ -122,17 +122,17 @@ class LocalBackend:
         return await self._container.sources.delete(collection_id, source_id, LOCAL_USER)
 
     async def start_backup(self, *, include_secrets: bool) -> BackupAccepted:
-        return await self._container.backups.start(LOCAL_USER, include_secrets=include_secrets)
+        return await self._container.backups.start(LOCAL_CALLER, include_secrets=include_secrets)
 
     async def backup(self, backup_id: str) -> BackupView:
         return await self._container.backups.get(backup_id)
 
     async def backup_chunks(self, backup_id: str) -> AsyncIterator[bytes]:
-        async for chunk in read_chunks(await self._container.backups.file(backup_id)):
+        async for chunk in read_chunks(await self._container.backups.file(backup_id, LOCAL_CALLER)):
             yield chunk
 
     async def delete_backup(self, backup_id: str) -> None:
-        await self._container.backups.delete(backup_id)
+        await self._container.backups.delete(backup_id, LOCAL_CALLER)
 
     async def search(self, request: SearchRequest) -> SearchResponse:
         await self._wait_until_searchable(request.query if request.mode != "sparse" else None)

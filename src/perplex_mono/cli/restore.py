@@ -24,6 +24,7 @@ class RestoreView(msgspec.Struct, frozen=True):
     created_at: str
     counts: Counts
     needed_models: list[str]
+    changed_settings: list[str]
     data_directory: str | None
     kept_aside: str | None
 
@@ -57,6 +58,9 @@ async def restore_backup(settings: Settings, file: Path, *, is_confirmed: bool, 
     results().print(f"Restored into {restored.data_directory}: {describe(manifest)}.", soft_wrap=True)
     for name in needed_models(manifest):
         results().print(f"Its indexes need the embedding model '{name}' on this machine.", soft_wrap=True)
+    if restored.changed_settings:
+        told = f"It brings settings that were changed at run time: {', '.join(restored.changed_settings)};"
+        results().print(f"{told} `perplex-mono settings --unset NAME` takes one back.", soft_wrap=True)
     if restored.kept_aside is not None:
         results().print(f"The library that was there is kept in {restored.kept_aside}", soft_wrap=True)
     return 0
@@ -89,6 +93,7 @@ def _view(manifest: Manifest, restored: Restored | None) -> RestoreView:
         created_at=manifest.created_at.isoformat(),
         counts=manifest.counts,
         needed_models=needed_models(manifest),
+        changed_settings=[] if restored is None else restored.changed_settings,
         data_directory=None if restored is None else restored.data_directory,
         kept_aside=None if restored is None else restored.kept_aside,
     )

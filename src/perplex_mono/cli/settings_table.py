@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from msgspec import UNSET
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,10 +17,11 @@ from perplex_mono.cli.plain_text import one_line
 from perplex_mono.cli.terminal import notices, results, write_json
 from perplex_mono.configuration.schemas import SettingList, SettingView, setting_view
 from perplex_mono.errors import InvalidInput
-from perplex_mono.settings import Settings, setting_names
+from perplex_mono.settings import Configuration, LoggingSettings, Settings, setting_names
 from perplex_mono.settings.live import value_of
-from perplex_mono.settings.loading import Source, parsed, with_overrides
+from perplex_mono.settings.loading import Source, parsed, separator, with_overrides
 from perplex_mono.storage.data_directory import DataDirectory
+from perplex_mono.telemetry.logs import configure_logging
 
 ADDRESS = "command line"
 
@@ -57,8 +59,8 @@ async def change_settings(
     invocation: Invocation, server: str | None, given: Sequence[str], removed: Sequence[str], *, as_json: bool
 ) -> int:
     """Change settings, `name=value` each, and take changes back, by the server or in the data directory; exit code."""
-    settings, changes = invocation.settings(), _changes(given, removed)
-    changed = await _change(settings, server, changes)
+    configuration, changes = invocation.configuration(), _changes(given, removed)
+    changed = await _change(configuration, server, changes)
     if as_json:
         write_json(changed)
         return 0
@@ -69,33 +71,36 @@ async def change_settings(
     return 0
 
 
-def as_text(value: Any) -> str:
-    """The value as JSON; a list as its environment variable takes it."""
-    return os.pathsep.join(value) if isinstance(value, tuple | list) else json.dumps(value, ensure_ascii=False)
+def as_text(name: str, value: Any) -> str:
+    """The value of `section.key` as JSON; a list as its environment variable takes it."""
+    return separator(name).join(value) if isinstance(value, tuple | list) else json.dumps(value, ensure_ascii=False)
 
 
-async def _change(settings: Settings, server: str | None, changes: Mapping[str, Any]) -> SettingList:
+async def _change(configuration: Configuration, server: str | None, changes: Mapping[str, Any]) -> SettingList:
     from perplex_mono.cli.backend import api_key, checked_address, server_address
     from perplex_mono.cli.server_backend import ServerBackend, is_running
 
-    address = checked_address(server) if server else server_address(settings)
+    address = checked_address(server) if server else server_address(configuration.settings())
     if server or await is_running(address):
         async with ServerBackend(address, api_key(os.environ)) as backend:
             return await backend.call("PATCH", "/settings", SettingList, json=dict(changes))
-    return await _change_stored(settings, changes)
+    return await _change_stored(configuration, changes)
 
 
-async def _change_stored(settings: Settings, changes: Mapping[str, Any]) -> SettingList:
+async def _change_stored(configuration: Configuration, changes: Mapping[str, Any]) -> SettingList:
     """Without a server: only the database is opened, for a setting may be what keeps the rest from opening."""
     from perplex_mono.configuration.service import SettingsService
+    from perplex_mono.container.inference import require_workable
     from perplex_mono.storage.database import Database
     from perplex_mono.web.callers import LOCAL_CALLER
 
+    configure_logging(LoggingSettings(level="WARNING", format="text"))
+    settings = configuration.settings()
     directory = DataDirectory(settings.data_directory).open()
     database = Database(directory.database)
     try:
         await database.migrate()
-        service = await SettingsService.open(database, settings)
+        service = await SettingsService.open(database, settings, configuration.sources, require_workable)
         return await service.change(changes, LOCAL_CALLER, address=ADDRESS)
     finally:
         await database.close()
@@ -117,6 +122,7 @@ def _overrides(settings: Settings) -> dict[str, Any]:
     path = DataDirectory(settings.data_directory).database
     if not path.is_file():
         return {}
+    configure_logging(LoggingSettings(level="WARNING", format="text"))
     from sqlalchemy.exc import SQLAlchemyError
 
     from perplex_mono.configuration.service import stored_overrides, usable_overrides
@@ -153,6 +159,9 @@ def _show_table(views: list[SettingView], console: Console) -> None:
     table.add_column("Variable", no_wrap=True)
     for view in views:
         style = "" if view.source == "default" else "bold"
-        value = one_line(as_text(view.value))
+        value = as_text(view.name, view.value)
+        if view.next_value is not UNSET:
+            value = f"{value} -> {as_text(view.name, view.next_value)}"
+        value = one_line(value)
         table.add_row(view.name, Text(value, style=style), Text(view.source, style=style), view.variable)
     console.print(table)

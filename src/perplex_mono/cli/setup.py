@@ -22,7 +22,7 @@ from perplex_mono.cli.terminal import notices, results, write_json
 from perplex_mono.errors import ConfigurationError, InvalidInput, PerplexError
 from perplex_mono.settings import Settings, load_configuration
 from perplex_mono.settings.live import value_of
-from perplex_mono.settings.loading import with_overrides
+from perplex_mono.settings.loading import with_environment, with_overrides
 from perplex_mono.settings.writing import write_config
 from perplex_mono.storage.data_directory import DataDirectory
 from perplex_mono.web.guard import is_loopback
@@ -131,13 +131,14 @@ class Setup:
 
     def _write(self, settings: Settings, checks: list[Check]) -> int:
         kept = write_config(self._file, _values(settings))
-        first = self._first or (self._ask_first_user(settings) if self._is_asking else None)
+        holding = with_environment(settings, os.environ)
+        first = self._first or (self._ask_first_user(holding) if self._is_asking else None)
         try:
-            user = asyncio.run(_make_user(settings, first)) if first else None
+            user = asyncio.run(_make_user(holding, first)) if first else None
         except PerplexError:
             notices().print(f"{self._file} is written, but no user was made.", markup=False)
             raise
-        self._tell(settings, checks, is_written=True, kept=kept, user=user)
+        self._tell(holding, checks, is_written=True, kept=kept, user=user)
         return 0
 
     def _ask_first_user(self, settings: Settings) -> FirstUser | None:

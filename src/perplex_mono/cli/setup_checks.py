@@ -9,8 +9,9 @@ from typing import Literal
 
 import msgspec
 
-from perplex_mono.errors import PerplexError
+from perplex_mono.errors import ConfigurationError, PerplexError
 from perplex_mono.settings import Settings, setting_names, variable_name
+from perplex_mono.settings.loading import with_environment
 from perplex_mono.storage.disk_full import DiskReserve
 
 Status = Literal["ok", "warning", "error"]
@@ -20,7 +21,7 @@ MEMORY_BYTES = 2 * GIGABYTE
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One look at the machine: with an error a server would not start, with a warning something will be missing."""
+    """One look at the machine: with an error a server could not do its work, a warning says what would be missing."""
 
     name: str
     status: Status
@@ -28,7 +29,14 @@ class Check(msgspec.Struct, frozen=True):
 
 
 def run_checks(settings: Settings, environment: Mapping[str, str]) -> list[Check]:
-    """Everything, in the order in which a server would meet it. Takes seconds where the device is looked for."""
+    """Everything, in the order in which a server would meet it. Takes seconds where the device is looked for.
+
+    What the environment sets wins over the file, so it is what is looked at.
+    """
+    try:
+        settings = with_environment(settings, environment)
+    except ConfigurationError as error:
+        return [Check("environment", "error", str(error))]
     return [
         *_directory(settings),
         _memory(),
@@ -38,13 +46,15 @@ def run_checks(settings: Settings, environment: Mapping[str, str]) -> list[Check
         _device(settings),
         _ocr(settings),
         _redis(settings),
+        Check("language model", "ok", "none: answers are sentences of the documents"),
+        Check("web search", "ok", "none: nothing leaves this machine"),
         *_environment(environment),
     ]
 
 
 def _directory(settings: Settings) -> Iterator[Check]:
     path = settings.data_directory
-    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    existing = next(folder for folder in (path, *path.parents) if _is_there(folder))
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
@@ -75,7 +85,7 @@ def _port(settings: Settings) -> Check:
     address = f"{settings.server.host}:{settings.server.port}"
     try:
         require_free_port(settings.server.host, settings.server.port)
-    except (PerplexError, OSError) as error:
+    except (PerplexError, OSError, UnicodeError) as error:
         return Check("address", "error", str(error))
     return Check("address", "ok", f"{address} is free")
 
@@ -83,7 +93,7 @@ def _port(settings: Settings) -> Check:
 def _folders(settings: Settings) -> Iterator[Check]:
     for root in settings.sources.roots:
         folder = Path(root).expanduser()
-        if not folder.is_dir():
+        if not _is_there(folder) or not folder.is_dir():
             yield Check("folder", "warning", f"{root} is not there now; nothing below it can be followed until it is")
         elif not os.access(folder, os.R_OK | os.X_OK):
             yield Check("folder", "warning", f"{root} cannot be read by this user")
@@ -94,15 +104,15 @@ def _folders(settings: Settings) -> Iterator[Check]:
 
 
 def _model(settings: Settings) -> Check:
-    from perplex_mono.inference.model_files import find_model
+    from perplex_mono.container.inference import require_workable
 
     if settings.embedding.allow_download:
         return Check("embedding model", "ok", f"{settings.embedding.model}, fetched when it is first needed")
     try:
-        find_model(settings.embedding.model)
+        require_workable(settings)
     except PerplexError as error:
         return Check("embedding model", "error", str(error))
-    return Check("embedding model", "ok", f"{settings.embedding.model} is on this machine")
+    return Check("embedding model", "ok", f"{settings.embedding.model} is on this machine, and the chunks fit it")
 
 
 def _device(settings: Settings) -> Check:
@@ -144,6 +154,14 @@ def _environment(environment: Mapping[str, str]) -> Iterator[Check]:
     for variable in (variable_name(name) for name in setting_names()):
         if variable in given:
             yield Check("environment", "warning", f"{variable} is set here and wins over the file where it is set")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether it can be seen that it is there: a folder that may not be entered hides what is in it."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _size(count: int) -> str:

@@ -71,6 +71,8 @@ def setup(
     from perplex_mono.cli.accounts import read_password
     from perplex_mono.cli.setup import Setup
 
+    if password_file and not user_name:
+        raise click.UsageError("--password-file is the password of --user, which names nobody.")
     if as_json and not yes:
         raise click.UsageError("--json asks nothing, so it needs --yes.")
     given: dict[str, Any] = {

@@ -6,6 +6,7 @@ from perplex_mono.settings.loading import require_known
 
 FINDS_THE_SERVER = "commands find the server by it"
 OPENS_THE_DATABASE = "it is needed before the database opens, where such changes are kept"
+KEEPS_THE_TRACES = "whoever may change settings must not be able to remove the log of it"
 DECIDES_WHOM_TO_TRUST = "it decides whom and what this machine trusts, which is up to whoever starts the server"
 
 FIXED = {
@@ -20,6 +21,7 @@ FIXED = {
     "sources.roots": DECIDES_WHOM_TO_TRUST,
     "backups.directory": DECIDES_WHOM_TO_TRUST,
     "auth.setup_token_file": DECIDES_WHOM_TO_TRUST,
+    "auth.audit_days": KEEPS_THE_TRACES,
 }
 FIXED_SECTIONS = {
     "data": OPENS_THE_DATABASE,

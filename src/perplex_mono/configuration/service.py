@@ -1,7 +1,7 @@
 """Settings that are changed while the server runs: checked as the file is, kept, written down, handed out."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Self
 
 from loguru import logger
@@ -18,6 +18,12 @@ from perplex_mono.settings.loading import Source, sources_of, with_overrides
 from perplex_mono.storage.database import Database, after_commit
 from perplex_mono.web.callers import Caller
 
+RequireWorkable = Callable[[Settings], None]
+"""Raises `ConfigurationError` where the model is not on this machine, or chunks do not fit it. Blocks."""
+WORKABLE_TOGETHER = frozenset(
+    {"embedding.model", "chunking.strategy", "chunking.max_tokens", "chunking.overlap_tokens"}
+)
+
 
 class SettingsService:
     """The overrides above what file and environment say. `live` is what holds now."""
@@ -29,8 +35,10 @@ class SettingsService:
         sources: Mapping[str, Source],
         overrides: Mapping[str, Any],
         ignored: Collection[str] = (),
+        require_workable: RequireWorkable | None = None,
     ) -> None:
         self._database = database
+        self._require_workable = require_workable
         self._configured = configured
         self._sources = sources
         self._overrides = dict(overrides)
@@ -41,13 +49,21 @@ class SettingsService:
         self.live = LiveSettings(self._wanted)
 
     @classmethod
-    async def open(cls, database: Database, configured: Settings, sources: Mapping[str, Source] | None = None) -> Self:
+    async def open(
+        cls,
+        database: Database,
+        configured: Settings,
+        sources: Mapping[str, Source] | None = None,
+        require_workable: RequireWorkable | None = None,
+    ) -> Self:
         """Read the overrides. One that cannot hold (any more) is left out and told: a start must not fail for it."""
         async with database.read() as session:
             stored = await OverrideRepository(session).list_all()
         usable = usable_overrides(configured, stored)
         sources = sources_of(configured) if sources is None else sources
-        return cls(database, configured, sources, usable, stored.keys() - usable.keys())
+        if usable:
+            logger.info("settings.overridden", settings=sorted(usable))
+        return cls(database, configured, sources, usable, stored.keys() - usable.keys(), require_workable)
 
     @property
     def overridden(self) -> list[str]:
@@ -71,6 +87,8 @@ class SettingsService:
             overrides = {**self._overrides, **changes}
             overrides = {name: value for name, value in overrides.items() if value is not None}
             wanted = with_overrides(self._configured, overrides)
+            if self._require_workable and any(changes[name] is not None for name in WORKABLE_TOGETHER & changes.keys()):
+                await asyncio.to_thread(self._require_workable, wanted)
             if changes:
                 await self._store(changes, wanted, overrides, caller, address)
         return self.list_settings()
@@ -90,7 +108,7 @@ class SettingsService:
             self._overrides, self._wanted = overrides, wanted
             self.live.change(wanted)
 
-        async with self._database.write() as session:
+        async with self._database.write(is_content=False) as session:
             await OverrideRepository(session).put(values)
             record(
                 session, "settings_changed", actor=caller, target=", ".join(values), address=address, details=details
@@ -112,16 +130,24 @@ class SettingsService:
 
 
 def usable_overrides(configured: Settings, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the stored overrides that can hold; the log tells of the others."""
+    """Those of the stored overrides that can hold, together if possible; the log tells of the others."""
     usable: dict[str, Any] = {}
-    for name, value in stored.items():
-        try:
-            require_changeable(name)
-            with_overrides(configured, {**usable, name: value})
-        except PerplexError as error:
-            logger.warning("settings.override_ignored", setting=name, reason=str(error))
-        else:
-            usable[name] = value
+    reasons = dict.fromkeys(stored, "")
+    is_growing = True
+    while is_growing:  # one may only fit beside another that comes later
+        is_growing = False
+        for name in list(reasons):
+            try:
+                require_changeable(name)
+                with_overrides(configured, {**usable, name: stored[name]})
+            except PerplexError as error:
+                reasons[name] = str(error)
+            else:
+                usable[name] = stored[name]
+                del reasons[name]
+                is_growing = True
+    for name, reason in reasons.items():
+        logger.warning("settings.override_ignored", setting=name, reason=reason)
     return usable
 
 

@@ -18,7 +18,7 @@ from perplex_mono.container.accounts import open_accounts
 from perplex_mono.container.background import Background
 from perplex_mono.container.backups import open_backups
 from perplex_mono.container.following import follow_settings
-from perplex_mono.container.inference import Inference, open_inference
+from perplex_mono.container.inference import Inference, open_inference, require_workable
 from perplex_mono.container.ingestion import open_ingestion
 from perplex_mono.container.library import open_housekeeper, open_library
 from perplex_mono.container.metrics import Instruments
@@ -126,7 +126,7 @@ async def open_container(
     async with AsyncExitStack() as stack:
         stack.callback(count_records(instruments.exposition.count_record))
         directory, database = await open_database(settings, stack, instruments)
-        changed = await SettingsService.open(database, settings, sources)
+        changed = await SettingsService.open(database, settings, sources, require_workable)
         settings = changed.live.current
         try:
             storage = await open_storage(settings, stack, instruments, directory, database)

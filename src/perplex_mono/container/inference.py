@@ -15,6 +15,7 @@ from perplex_mono.inference.models import EmbeddingModel, EmbeddingModels, OpenM
 from perplex_mono.inference.ocr import OcrEngine
 from perplex_mono.inference.ocr_engines import open_ocr
 from perplex_mono.inference.priority import QueryPriority
+from perplex_mono.inference.tokenizer import TokenCounter
 from perplex_mono.ingestion.chunking import require_fitting
 from perplex_mono.settings import Settings
 
@@ -50,12 +51,8 @@ async def open_inference(
 ) -> Inference:
     """Describe the models and check that chunks fit; `embedder`, `ocr` and `open_model` replace what is set."""
     engines = _Engines(settings, instruments.inference)
-    name = settings.embedding.model
-    files = await asyncio.to_thread(find_files, name, allow_download=settings.embedding.allow_download)
-    tokens = files.token_counter()
-    chunking = settings.chunking
-    require_fitting(chunking.strategy, chunking.max_tokens, chunking.overlap_tokens, tokens)
-    default = EmbeddingModel(name, embedder or engines.embedder(files), tokens)
+    files, tokens = await asyncio.to_thread(_fitting, settings)
+    default = EmbeddingModel(settings.embedding.model, embedder or engines.embedder(files), tokens)
     models = EmbeddingModels(default, open_model or engines.open_model)
     stack.push_async_callback(models.close)
     if ocr is None:
@@ -70,6 +67,19 @@ async def open_inference(
     stack.push_async_callback(ocr.close)
     EngineMetrics(models.statuses, ocr.status, instruments.exposition.registry)
     return Inference(models, ocr, engines.priority)
+
+
+def require_workable(settings: Settings) -> None:
+    """Raise `ConfigurationError` where the model is not on this machine, or chunks do not fit it. Blocks."""
+    if not settings.embedding.allow_download:
+        _fitting(settings)
+
+
+def _fitting(settings: Settings) -> tuple[ModelFiles, TokenCounter]:
+    files = find_files(settings.embedding.model, allow_download=settings.embedding.allow_download)
+    chunking, tokens = settings.chunking, files.token_counter()
+    require_fitting(chunking.strategy, chunking.max_tokens, chunking.overlap_tokens, tokens)
+    return files, tokens
 
 
 class _Engines:

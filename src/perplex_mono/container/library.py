@@ -63,7 +63,7 @@ async def open_library(settings: Settings, storage: Storage, inference: Inferenc
         max_tokens=settings.chunking.max_tokens,
         overlap_tokens=settings.chunking.overlap_tokens,
     )
-    indexes = IndexService(database, ledger, recipes)
+    indexes = IndexService(database, ledger, recipes, storage.blobs.require_space)
     ledger.on_stopped(documents.settle_unfinished)
     ledger.on_stopped(indexes.settle_unfinished)
     ledger.on_retried(documents.requeue_unready)

@@ -1,5 +1,7 @@
 """The indexes of a collection: built anew beside the active one, switched to and back, dropped when not wanted."""
 
+import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -29,8 +31,11 @@ REINDEX_PRIORITY = -1
 class IndexService:
     """The indexes of the owner's collections. Every method raises `NotFound` for another owner's."""
 
-    def __init__(self, database: Database, ledger: Ledger, recipes: IndexRecipes) -> None:
+    def __init__(
+        self, database: Database, ledger: Ledger, recipes: IndexRecipes, require_space: Callable[[], None]
+    ) -> None:
         self._database = database
+        self._require_space = require_space
         self._ledger = ledger
         self._recipes = recipes
 
@@ -46,12 +51,13 @@ class IndexService:
         """Begin to build another index; searches use the active one until the new one holds everything.
 
         Raises `InvalidInput` for a model that is not here or chunks that do not fit it, `Conflict` while another index
-        of the collection is being built. One whose building failed for good makes way.
+        of the collection is being built, `StorageFull`. One whose building failed for good makes way.
         """
         async with self._database.read() as session:
             collection = await CollectionRepository(session).get(collection_key, owner_id, "own")
             active = await IndexRepository(session).get(collection.active_index_id)
             await self._require_free(session, collection)
+        await asyncio.to_thread(self._require_space)
         recipe = await self._recipes.rebuild(active, wanted.model, wanted.chunking)
         async with self._database.write() as session:
             collection = await CollectionRepository(session).get(collection_key, owner_id, "own")

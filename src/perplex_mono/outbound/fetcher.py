@@ -5,7 +5,7 @@ that a few bytes cannot become many), and looks at every redirect as at a new ad
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
@@ -75,7 +75,7 @@ class Fetcher:
             ("Accept", ", ".join(sorted(rules.media_types))),
             ("Accept-Encoding", "identity"),
         ]
-        limits = {"connect": rules.connect_seconds, "read": rules.read_seconds, "write": rules.read_seconds}
+        limits = {"connect": rules.connect_seconds, "read": rules.first_seconds, "write": rules.silence_seconds}
         async with pool.stream("GET", url, headers=headers, extensions={"timeout": limits}) as response:
             given = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
             if response.status in _REDIRECTS and "location" in given:
@@ -92,11 +92,27 @@ async def _read(url: str, response: httpcore.Response, headers: Mapping[str, str
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise Unavailable("web page", "it is compressed although that was not asked for")
     content = bytearray()
-    async for part in response.aiter_stream():
+    async for part in _parts(response, rules):
         content += part
         if len(content) > rules.max_bytes:
             raise TooLarge(f"The page is larger than {rules.max_bytes} bytes.")
     return Fetched(url, response.status, media_type, bytes(content))
+
+
+async def _parts(response: httpcore.Response, rules: OutboundRules) -> AsyncIterator[bytes]:
+    """The body as it arrives, as long as it does not pause for too long."""
+    parts = aiter(response.aiter_stream())
+    seconds = rules.first_seconds
+    while True:
+        try:
+            async with asyncio.timeout(seconds):
+                part = await anext(parts)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise Unavailable("web page", f"it said nothing for {seconds:g} s") from None
+        yield part
+        seconds = rules.silence_seconds
 
 
 def _checked(url: str, rules: OutboundRules) -> str:

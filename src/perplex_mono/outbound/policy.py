@@ -3,22 +3,36 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Purpose = Literal["web_page"]
-"""Pages that answers rest on. Language models and web search get an entry of their own with the feature."""
+Purpose = Literal["web_page", "web_search", "language_model"]
+"""Pages that answers rest on; finding such pages; writing answers. Nothing asks for the last two yet."""
 
 
 @dataclass(frozen=True)
 class OutboundRules:
-    """The limits of one purpose. Hosts that an administrator allows may lie on private addresses."""
+    """The limits of one purpose. Hosts that an administrator allows may lie on private addresses.
+
+    `first_seconds` is how long an answer may take to begin, `silence_seconds` how long it may pause after that.
+    """
 
     allowed_hosts: frozenset[str] = frozenset()
     ports: frozenset[int] = frozenset({80, 443})
     max_redirects: int = 5
     max_bytes: int = 5_000_000
     connect_seconds: float = 5.0
-    read_seconds: float = 10.0
+    first_seconds: float = 10.0
+    silence_seconds: float = 10.0
     total_seconds: float = 20.0
     media_types: frozenset[str] = frozenset({"text/html", "application/xhtml+xml", "text/plain", "application/pdf"})
 
 
-POLICIES: Final[dict[Purpose, OutboundRules]] = {"web_page": OutboundRules()}
+POLICIES: Final[dict[Purpose, OutboundRules]] = {
+    "web_page": OutboundRules(),
+    "web_search": OutboundRules(max_redirects=0, media_types=frozenset({"application/json"})),
+    "language_model": OutboundRules(
+        max_redirects=0,
+        first_seconds=60.0,
+        silence_seconds=30.0,
+        total_seconds=600.0,
+        media_types=frozenset({"application/json", "text/event-stream"}),
+    ),
+}

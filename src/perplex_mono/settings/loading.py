@@ -5,7 +5,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -54,6 +54,12 @@ def load_configuration(config_file: Path | None = None, environment: Mapping[str
     return Configuration(values, sources)
 
 
+def with_environment(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """The settings with what the environment says above them. Raises `ConfigurationError`."""
+    given = settings_in(environment, setting_names(), secret_names())
+    return with_overrides(settings, {name: parsed(name, text, variable) for variable, name, text in given})
+
+
 def with_overrides(settings: Settings, overrides: Mapping[str, Any]) -> Settings:
     """The settings with other values by `section.key`, checked as those of the file are."""
     return _checked(msgspec.to_builtins(settings), overrides)
@@ -82,30 +88,30 @@ def _checked(tree: dict[str, dict[str, Any]], values: Mapping[str, Any]) -> Sett
     try:
         settings = msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"Setting has a value that cannot work: {_with_dotted_path(str(error))}") from error
+        raise ConfigurationError(f"Setting has a value that cannot work: {_told(str(error))}") from error
     require_consistent(settings)
     search = msgspec.structs.replace(settings.search, language=text_language(settings.search.language))
     return msgspec.structs.replace(settings, search=search)
 
 
-def _separator(name: str) -> str:
+def separator(name: str) -> str:
     """Paths are separated as in PATH; host names and origins, which may hold a colon, by commas."""
     return os.pathsep if name.startswith("sources.") else ","
 
 
 def parsed(name: str, text: str, where: str) -> str | list[str]:
     """The value of `section.key` that somebody wrote as text; `where` names the place if it is written wrong."""
-    return _split(where, text, _separator(name)) if get_origin(setting_type(name)) is list else text
+    return _split(where, text, separator(name)) if get_origin(setting_type(name)) is list else text
 
 
-def _split(variable: str, value: str, separator: str) -> list[str]:
+def _split(variable: str, value: str, between: str) -> list[str]:
     if value.lstrip().startswith("["):
-        parts = ("/srv/papers", "/srv/contracts") if separator == os.pathsep else ("docs.example.com", "docs")
+        parts = ("/srv/papers", "/srv/contracts") if between == os.pathsep else ("docs.example.com", "docs")
         raise ConfigurationError(
             f"{variable} is '{value}', but lists in the environment are written without brackets and quotes,"
-            f" separated by '{separator}': {variable}={separator.join(parts)}"
+            f" separated by '{between}': {variable}={between.join(parts)}"
         )
-    return [part.strip() for part in value.split(separator) if part.strip()]
+    return [part.strip() for part in value.split(between) if part.strip()]
 
 
 def _read_file(config_file: Path | None) -> dict[str, Any]:
@@ -131,5 +137,15 @@ def _read_file(config_file: Path | None) -> dict[str, Any]:
     return values
 
 
-def _with_dotted_path(message: str) -> str:
-    return message.replace(" - at `$.", " (setting `") + ")" if " - at `$." in message else message
+def _told(message: str) -> str:
+    """What msgspec says, with the setting's name, and for a choice the values there are and the nearest of them."""
+    said, _, path = message.removesuffix("`").partition(" - at `$.")
+    if not path:
+        return message
+    told, name = f"{said} (setting `{path}`)", path.partition("[")[0]
+    choices = get_args(setting_type(name)) if get_origin(setting_type(name)) is Literal else ()
+    if not choices:
+        return told
+    near = difflib.get_close_matches(said.partition("'")[2].rstrip("'"), choices, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"{told}; it can be {', '.join(choices[:-1])} or {choices[-1]}.{hint}"

@@ -16,11 +16,16 @@ REDACTED = "[redacted]"
 
 Secret = Annotated[str, Meta(extra={HIDDEN: True})]
 """A value that is never shown: not by commands, answers, logs or errors. It may also come from a file of its own."""
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
+# Every number has an upper bound too: what nobody means would fail later, where nobody can tell which setting it was.
+LARGEST = 2**53
+YEAR_SECONDS = 365 * 24 * 3600.0
+CENTURY_DAYS = 36_500
+Count = Annotated[int, Meta(ge=0, le=LARGEST)]
+Positive = Annotated[int, Meta(ge=1, le=LARGEST)]
+Days = Annotated[int, Meta(ge=1, le=CENTURY_DAYS)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
-Seconds = Annotated[float, Meta(gt=0.0)]
+Seconds = Annotated[float, Meta(gt=0.0, le=YEAR_SECONDS)]
 MEGABYTE = 1024 * 1024
 
 ChunkStrategy = Literal["structure", "fixed", "recursive", "sentence", "semantic", "hierarchical"]
@@ -70,7 +75,7 @@ class EmbeddingSettings(_Section, frozen=True):
     max_batch_tokens: Count = 0
     max_queued_texts: Positive = 20_000
     query_cache_size: Count = 4096
-    idle_unload_seconds: Annotated[float, Meta(ge=0.0)] = 0.0
+    idle_unload_seconds: Annotated[float, Meta(ge=0.0, le=YEAR_SECONDS)] = 0.0
 
 
 class OcrSettings(_Section, frozen=True):
@@ -91,9 +96,9 @@ class ChunkingSettings(_Section, frozen=True):
 class IngestionSettings(_Section, frozen=True):
     concurrent_documents: Positive = 8
     reader_processes: Positive = 2
-    reader_memory_bytes: Annotated[int, Meta(ge=256 * MEGABYTE)] = 1_500_000_000
+    reader_memory_bytes: Annotated[int, Meta(ge=256 * MEGABYTE, le=LARGEST)] = 1_500_000_000
     page_timeout_seconds: Seconds = 60.0
-    lease_seconds: Annotated[float, Meta(ge=5.0)] = 30.0
+    lease_seconds: Annotated[float, Meta(ge=5.0, le=86_400.0)] = 30.0
     max_attempts: Positive = 3
     commit_documents: Annotated[int, Meta(ge=1, le=1000)] = 64
     commit_seconds: Annotated[float, Meta(ge=0.0, le=60.0)] = 1.0
@@ -103,35 +108,35 @@ class SourceSettings(_Section, frozen=True):
     roots: list[str] = field(default_factory=list)
     watch: bool = True
     debounce_seconds: Annotated[float, Meta(ge=0.1, le=60.0)] = 2.0
-    rescan_seconds: Annotated[float, Meta(ge=1.0)] = 3600.0
+    rescan_seconds: Annotated[float, Meta(ge=1.0, le=YEAR_SECONDS)] = 3600.0
     polling: Literal["auto", "always", "never"] = "auto"
-    poll_seconds: Annotated[float, Meta(ge=0.1)] = 10.0
+    poll_seconds: Annotated[float, Meta(ge=0.1, le=86_400.0)] = 10.0
 
 
 class SearchSettings(_Section, frozen=True):
     language: str = "English"
     rrf_k: Positive = 10
-    dense_weight: Annotated[float, Meta(ge=0.0)] = 1.0
-    sparse_weight: Annotated[float, Meta(ge=0.0)] = 1.0
+    dense_weight: Annotated[float, Meta(ge=0.0, le=1000.0)] = 1.0
+    sparse_weight: Annotated[float, Meta(ge=0.0, le=1000.0)] = 1.0
     candidates: Annotated[int, Meta(ge=10, le=5000)] = 100
     cache_size: Count = 256
     timeout_seconds: Seconds = 30.0
 
 
 class IndexSettings(_Section, frozen=True):
-    keep_retired_days: Annotated[float, Meta(ge=0.0)] = 7.0
+    keep_retired_days: Annotated[float, Meta(ge=0.0, le=CENTURY_DAYS)] = 7.0
 
 
 class BackupSettings(_Section, frozen=True):
     directory: str = ""
-    every_hours: Annotated[float, Meta(ge=0.0)] = 0.0
+    every_hours: Annotated[float, Meta(ge=0.0, le=24.0 * CENTURY_DAYS)] = 0.0
     keep: Positive = 7
 
 
 class LimitSettings(_Section, frozen=True):
     max_upload_bytes: Positive = 512 * MEGABYTE
     max_files_per_request: Positive = 100
-    max_json_bytes: Positive = MEGABYTE
+    max_json_bytes: Annotated[int, Meta(ge=1024, le=LARGEST)] = MEGABYTE
     max_json_depth: Positive = 64
     max_pages: Positive = 5_000
     max_image_pixels: Positive = 40_000_000
@@ -142,7 +147,7 @@ class LimitSettings(_Section, frozen=True):
     sockets_total: Positive = 1000
     max_connections: Positive = 1000
     queue_documents: Positive = 10_000
-    queue_hours: Annotated[float, Meta(gt=0.0)] = 24.0
+    queue_hours: Annotated[float, Meta(gt=0.0, le=24.0 * CENTURY_DAYS)] = 24.0
     operation_stall_seconds: Seconds = 1800.0
     requests_per_minute_anonymous: Positive = 100
     login_attempts: Positive = 20
@@ -150,8 +155,8 @@ class LimitSettings(_Section, frozen=True):
     requests_per_minute_user: Positive = 6_000
     disk_reserve_bytes: Count = 1024 * MEGABYTE
     disk_reserve_fraction: Fraction = 0.05
-    body_idle_seconds: Seconds = 3.0
-    event_retention_days: Positive = 30
+    body_idle_seconds: Annotated[float, Meta(ge=0.1, le=3600.0)] = 3.0
+    event_retention_days: Days = 30
     memory_warning_fraction: Fraction = 0.9
     processor_warning_fraction: Fraction = 0.9
 
@@ -160,7 +165,7 @@ class AuthSettings(_Section, frozen=True):
     setup_token_file: str = ""
     access_minutes: Annotated[float, Meta(ge=1.0, le=1440.0)] = 15.0
     refresh_days: Annotated[float, Meta(gt=0.0, le=365.0)] = 30.0
-    audit_days: Positive = 365
+    audit_days: Days = 365
 
 
 class TelemetrySettings(_Section, frozen=True):
@@ -175,7 +180,7 @@ class LoggingSettings(_Section, frozen=True):
     level: LogLevel = "INFO"
     format: Literal["json", "text"] = "json"
     file: str = ""
-    rotation_bytes: Annotated[int, Meta(ge=64 * 1024)] = 50 * MEGABYTE
+    rotation_bytes: Annotated[int, Meta(ge=64 * 1024, le=LARGEST)] = 50 * MEGABYTE
     retention_files: Positive = 5
 
 

@@ -15,7 +15,8 @@ from perplex_mono.settings.schema import secret_names, setting_names
 
 HEADER = """\
 # Settings of perplex-mono; what is not here has its default. `perplex-mono settings` shows all of them.
-# The environment wins over this file: server.port is PERPLEX_SERVER__PORT.
+# The environment wins over this file: server.port is PERPLEX_SERVER__PORT. What was changed while the server ran
+# wins over both; `perplex-mono settings` tells where each value comes from.
 """
 READABLE_BY_ALL = 0o644
 READABLE_BY_OWNER = 0o600
@@ -65,7 +66,8 @@ def _keep(path: Path) -> Path | None:
     while True:
         kept = path.with_name(f"{path.name}.old{number or ''}")
         try:
-            with kept.open("xb") as copy:
+            descriptor = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, READABLE_BY_OWNER)
+            with os.fdopen(descriptor, "wb") as copy:
                 copy.write(path.read_bytes())
         except FileExistsError:
             number += 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from perplex_mono.errors import ConfigurationError
 from tests.app_client import PASSWORD, App, local_client, open_app
 
 SET_UP = "/api/v1/auth/setup"
@@ -93,3 +94,11 @@ async def test_users_remain_after_a_restart(tmp_path: Path) -> None:
         assert (await app.client.get("/api/v1/collections")).status_code == 401
         ada = await app.logged_in("Ada")
         assert (await ada.get("/api/v1/collections")).status_code == 200
+
+
+async def test_a_short_token_is_refused_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("x" * 31)
+    with pytest.raises(ConfigurationError, match="31 characters; it needs at least 32"):
+        async with open_app(tmp_path / "data", server={"host": "0.0.0.0"}, auth={"setup_token_file": str(file)}):
+            pass

@@ -5,6 +5,7 @@ from typing import Any
 
 from perplex_mono.backups.archive import verify_archive
 from perplex_mono.backups.manifest import Manifest
+from perplex_mono.web.callers import LOCAL_CALLER
 from tests.app_client import App
 
 WORDS = ("heron", "plover", "godwit")
@@ -23,7 +24,7 @@ async def make_backup(app: App, **wanted: Any) -> Path:
     accepted = await start_backup(app, **wanted)
     operation = await app.settle(accepted["operation_id"])
     assert operation["state"] == "completed", operation
-    return await app.container.backups.file(accepted["backup_id"])
+    return await app.container.backups.file(accepted["backup_id"], LOCAL_CALLER)
 
 
 def verify(path: Path) -> Manifest:

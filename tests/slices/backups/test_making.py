@@ -20,6 +20,7 @@ from perplex_mono.backups.snapshot import held_originals
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import DiskReserve
+from perplex_mono.web.callers import LOCAL_CALLER
 from tests.app_client import open_app
 from tests.slices.backups.made import FILES, make_backup, start_backup, verify
 
@@ -283,7 +284,7 @@ async def test_a_restart_in_the_middle_makes_it_once(tmp_path: Path) -> None:
         await app.ingest(*FILES)
         accepted = await start_backup(app)
         await app.settle(accepted["operation_id"])
-        path = await app.container.backups.file(accepted["backup_id"])
+        path = await app.container.backups.file(accepted["backup_id"], LOCAL_CALLER)
     shutil.move(path, path.with_name(path.name + ".partial"))
     path.with_name(path.name + ".partial.db").touch()
     with closing(sqlite3.connect(app.data / "perplex.db")) as database, database:
@@ -292,3 +293,21 @@ async def test_a_restart_in_the_middle_makes_it_once(tmp_path: Path) -> None:
         assert (await app.settle(accepted["operation_id"]))["state"] == "completed"
         assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert verify(path).backup_id == accepted["backup_id"]
+
+
+async def test_who_made_fetched_and_removed_one_is_written_down(tmp_path: Path) -> None:
+    async with open_app(tmp_path) as app:
+        await app.set_up()
+        accepted = await start_backup(app, include_secrets=True)
+        await app.settle(accepted["operation_id"])
+        path = f"/api/v1/backups/{accepted['backup_id']}"
+        assert (await app.client.get(f"{path}/file")).status_code == 200
+        assert (await app.client.delete(path)).status_code == 204
+        events = (await app.client.get("/api/v1/audit")).json()["items"][:3]
+    assert [(event["action"], event["actor_name"]) for event in events] == [
+        ("backup_deleted", "ada"),
+        ("backup_fetched", "ada"),
+        ("backup_started", "ada"),
+    ]
+    assert {event["target"] for event in events} == {accepted["backup_id"]}
+    assert events[1]["details"] == events[2]["details"] == {"include_secrets": True}

@@ -325,3 +325,18 @@ def test_what_a_killed_restore_left_goes_when_the_directory_is_opened(tmp_path: 
     (tmp_path / "restoring-20260101T000000Z" / "blobs").mkdir(parents=True)
     DataDirectory(tmp_path).open().close()
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+async def test_settings_changed_at_run_time_come_with_it_and_are_told(tmp_path: Path) -> None:
+    """The index is built in the language that was chosen then."""
+    made, place = tmp_path / "made", tmp_path / "place"
+    async with open_app(made) as app:
+        await app.client.patch("/api/v1/settings", json={"search.language": "German"})
+    async with open_app(made) as app:
+        await app.ingest(("houses.txt", "Am Ufer standen kleine Häuser. ".encode() * 5))
+        file = await make_backup(app)
+    place.mkdir()
+    restored = await put_back(place, file)
+    assert restored.changed_settings == ["search.language"]
+    async with open_app(place) as app:
+        assert await app.names_found("Haus", mode="sparse") == ["houses.txt"]

@@ -11,6 +11,7 @@ from perplex_mono.backups.schedule import BackupSchedule
 from perplex_mono.errors import DataCorrupt
 from perplex_mono.storage.disk_full import DiskReserve
 from perplex_mono.storage.identity import utc_now
+from perplex_mono.web.callers import LOCAL_CALLER
 from tests.app_client import App, open_app
 from tests.slices.backups.made import FILES, make_backup
 
@@ -106,9 +107,9 @@ async def test_the_newest_of_its_own_stay(app: App, schedule: BackupSchedule, cl
     """Beside them are one that a person asked for, one of another library, and a file that is no backup."""
     by_hand = await make_backup(app)
     async with open_app(tmp_path / "other") as other:
-        foreign = await other.container.backups.start("local", is_scheduled=True)
+        foreign = await other.container.backups.start()
         await other.settle(foreign.operation_id)
-        shutil.copy(await other.container.backups.file(foreign.backup_id), by_hand.parent)
+        shutil.copy(await other.container.backups.file(foreign.backup_id, LOCAL_CALLER), by_hand.parent)
     broken = by_hand.parent / "perplex-20200101T000000Z-00000000.tar"
     broken.write_bytes(b"not a backup")
     made = []

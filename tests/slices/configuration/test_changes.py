@@ -11,8 +11,19 @@ import pytest
 
 from perplex_mono.configuration import policy
 from perplex_mono.configuration.policy import CHANGEABLE, FIXED, FIXED_SECTIONS, reason_fixed
-from perplex_mono.settings import setting_names
+from perplex_mono.container.following import (
+    DISK,
+    GATE,
+    LOGINS,
+    RESOURCES,
+    SEARCH,
+    SOCKETS,
+    gate_limits,
+    search_options,
+)
+from perplex_mono.settings import secret_names, setting_names
 from perplex_mono.settings.descriptions import descriptions
+from perplex_mono.settings.live import value_of
 from perplex_mono.storage.disk_full import DiskReserve
 from tests.app_client import App, local_client, open_app
 
@@ -244,3 +255,51 @@ async def test_changes_at_the_same_time_all_hold(app: App) -> None:
     assert [answer.status_code for answer in answers] == [200] * 3
     found = await shown(app)
     assert [found[name]["value"] for name in ("search.rrf_k", "limits.max_k", "search.candidates")] == [3, 4, 15]
+
+
+async def test_changes_that_only_fit_together_hold_after_a_start(tmp_path: Path) -> None:
+    async with open_app(tmp_path) as app:
+        await change(app, chunking__max_tokens=40, chunking__overlap_tokens=10)
+        with sqlite3.connect(app.data / "perplex.db") as connection:
+            connection.execute("INSERT INTO setting_overrides VALUES ('search.gone', '1', '2026-01-01 00:00:00')")
+        connection.close()
+    async with open_app(tmp_path) as app:
+        chunking = app.container.settings.chunking
+        assert (chunking.max_tokens, chunking.overlap_tokens) == (40, 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"chunking.max_tokens": 512}, "512"),
+        ({"embedding.model": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"embedding.device": "cudo"}, "Did you mean 'cuda'?"),
+    ],
+)
+async def test_what_would_stop_the_next_start_is_refused_now(app: App, changes: dict[str, Any], said: str) -> None:
+    assert said in await refusal(app, changes)
+    assert not app.container.setting_service.overridden
+
+
+def _another(value: object) -> object:
+    """A value that differs and may be."""
+    return value / 2 if isinstance(value, float) else int(str(value)) + 1
+
+
+async def test_whoever_follows_a_setting_has_it_at_once(app: App) -> None:
+    """Every name of the lists, one after another: what is left out of them, or out of what they hand on, shows here."""
+    for name in (*SEARCH, *GATE):
+        current = value_of(app.container.live.current, name)
+        await change(app, **{name.replace(".", "__"): _another(current)})
+        live = app.container.live.current
+        assert value_of(live, name) != current, name
+        assert app.container.searcher._options == search_options(live), name
+        assert app.application._limits == gate_limits(live), name
+        await change(app, **{name.replace(".", "__"): None})
+    names = {name for name in setting_names() if app.container.live.is_followed(name)}
+    assert names == {*SEARCH, *GATE, *SOCKETS, *LOGINS, *RESOURCES, *DISK}
+
+
+def test_no_secret_lies_among_the_changes() -> None:
+    """They go into every backup, also into one without secrets."""
+    assert secret_names() <= FIXED.keys()

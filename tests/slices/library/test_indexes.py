@@ -354,3 +354,12 @@ async def test_a_deletion_that_gave_up_is_tried_again(app: App) -> None:
 async def _settle(app: App, kind: str) -> None:
     listed = await app.client.get("/api/v1/operations", params={"kind": kind})
     await asyncio.gather(*(app.settle(item["id"]) for item in listed.json()["items"]))
+
+
+async def test_without_room_on_the_disk_no_index_is_begun(app: App) -> None:
+    await app.ingest(("walrus.txt", WALRUS))
+    app.container.blobs.disk_reserve.keep(10**18, 1.0)
+    refused = await app.client.post("/api/v1/collections/default/reindex", json={})
+    assert (refused.status_code, refused.json()["type"]) == (507, "/problems/storage-full")
+    assert (await app.client.post("/api/v1/collections/nowhere/reindex", json={})).status_code == 404
+    assert len(await app.indexes()) == 1

@@ -125,3 +125,13 @@ async def test_what_somebody_had_at_work_is_the_owners_once_the_right_is_gone(ap
     assert (await bob.post(f"{path}/cancel")).status_code == 404
     app.embedder.turnstile.open()
     assert (await app.settle(accepted["operation_id"]))["state"] == "completed"
+
+
+async def test_only_an_administrator_names_a_model(app: App, tmp_path: Path) -> None:
+    """It may be any folder of the server's machine."""
+    bob = await app.new_user("bob")
+    refused = await bob.post("/api/v1/collections/default/reindex", json={"model": str(tmp_path)})
+    assert refused.status_code == 403
+    assert "administrator" in refused.json()["detail"]
+    named = await app.client.post("/api/v1/collections/default/reindex", json={"model": str(tmp_path)})
+    assert named.status_code == 400

@@ -5,12 +5,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import get_args
 
 import pytest
 
 from perplex_mono.errors import Forbidden, InvalidInput, PerplexError, TooLarge, Unavailable
 from perplex_mono.outbound.fetcher import Fetcher
-from perplex_mono.outbound.policy import OutboundRules, Purpose
+from perplex_mono.outbound.policy import POLICIES, OutboundRules, Purpose
 
 PAGE = b"<h1>Tides</h1>"
 
@@ -35,14 +36,18 @@ class _Site(BaseHTTPRequestHandler):
             self._answer(200, PAGE, **{"Content-Type": "text/html", "Content-Encoding": "gzip"})
         elif self.path == "/silent":
             self.server.released.wait(30)  # type: ignore[attr-defined]
+        elif self.path == "/pausing":
+            self._answer(200, PAGE, length=2 * len(PAGE), **{"Content-Type": "text/html"})
+            self.server.released.wait(30)  # type: ignore[attr-defined]
         elif self.path == "/missing":
             self._answer(404, PAGE, **{"Content-Type": "text/html"})
         else:
             self._answer(200, PAGE, **{"Content-Type": "text/html; charset=utf-8"})
 
-    def _answer(self, status: int, body: bytes, **headers: str) -> None:
+    def _answer(self, status: int, body: bytes, length: int | None = None, **headers: str) -> None:
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body)), "Set-Cookie": "a=b"}.items():
+        length = len(body) if length is None else length
+        for name, value in {**headers, "Content-Length": str(length), "Set-Cookie": "a=b"}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
@@ -197,3 +202,22 @@ async def test_a_port_nobody_listens_on_is_unavailable() -> None:
         address = f"http://site.test:{free.getsockname()[1]}/"
         with pytest.raises(Unavailable):
             await fetcher().fetch(address, "web_page")
+
+
+async def test_an_answer_may_take_longer_to_begin_than_to_go_on(site: _Server) -> None:
+    patient = OutboundRules(
+        allowed_hosts=frozenset({"site.test", "127.0.0.1", "localhost"}), first_seconds=60.0, silence_seconds=0.2
+    )
+    reader = Fetcher({"web_page": patient}, resolve_name=Names("127.0.0.1"))
+    with pytest.raises(Unavailable, match=r"said nothing for 0\.2 s"):
+        await reader.fetch(url(site, "/pausing"), "web_page")
+
+
+def test_every_purpose_has_its_limits_and_models_may_think_before_they_speak() -> None:
+    assert set(POLICIES) == set(get_args(Purpose))
+    assert not any(rules.allowed_hosts for rules in POLICIES.values()), "private addresses are for administrators"
+    model = POLICIES["language_model"]
+    assert (model.connect_seconds, model.first_seconds, model.silence_seconds) == (5.0, 60.0, 30.0)
+    assert {POLICIES[purpose].max_redirects for purpose in ("web_search", "language_model")} == {0}, (
+        "no token elsewhere"
+    )

@@ -1,6 +1,7 @@
 """Feeds of a server with accounts, over real WebSockets: who may open one, and that it closes with the right."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -12,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from tests.app_client import PASSWORD
+from tests.contract.test_api import SOCKETS
 from tests.server_process import ServerProcess, running_server
 
 SECONDS = 20.0
@@ -39,9 +41,9 @@ def _key(client: httpx.Client, *scopes: str) -> tuple[str, str]:
     return made["key"]["id"], made["secret"]
 
 
-def _feed(server: ServerProcess, token: str | None = None, **options: Any) -> connect:
+def _feed(server: ServerProcess, token: str | None = None, path: str = "/ws/operations", **options: Any) -> connect:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return connect(f"ws://127.0.0.1:{server.port}/ws/operations", additional_headers=headers, proxy=None, **options)
+    return connect(f"ws://127.0.0.1:{server.port}{path}", additional_headers=headers, proxy=None, **options)
 
 
 async def _closing(feed: ClientConnection) -> int | None:
@@ -103,3 +105,27 @@ async def test_it_closes_when_its_user_is_disabled(server: ServerProcess, admin:
         await asyncio.to_thread(admin.patch, f"/users/{bob['id']}", json={"is_disabled": True})
         async with asyncio.timeout(REVOKED_WITHIN_SECONDS):
             assert await _closing(feed) == 4401
+
+
+async def test_the_feeds_of_somebody_else_are_not_there(server: ServerProcess, admin: httpx.Client) -> None:
+    """Every feed that there is, asked for as a stranger with Ada's ids; and Ada's numbers are not in Bob's own."""
+    form = [("files", ("tide.txt", b"The tide turns twice a day."))]
+    accepted = (await asyncio.to_thread(admin.post, "/collections/default/documents", files=form)).json()
+    named = {"name": "carl", "password": PASSWORD}
+    await asyncio.to_thread(admin.post, "/users", json=named)
+    tokens = (await asyncio.to_thread(admin.post, "/auth/login", json=named)).json()
+    carl = tokens["access_token"]
+    of_adas = [path for path in SOCKETS if "{" in path]
+    assert len(of_adas) == len(SOCKETS) - 1
+    for path in of_adas:
+        address = re.sub(r"\{\w+\}", accepted["operation_id"], path)
+        async with _feed(server, carl, path=address) as feed:
+            assert await _closing(feed) == 4404
+    async with _feed(server, carl, path="/ws/operations?after=0") as feed:
+        heard = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(3):
+                while True:
+                    heard.append(str(await feed.recv()))
+    assert heard
+    assert not any(accepted["operation_id"] in message for message in heard)

@@ -59,7 +59,12 @@ def test_a34_texts_that_are_programs_come_back_as_json_and_nothing_else(server: 
         httpx.get(f"{path}/{SCRIPT}"),
         httpx.post(f"{server.url}/api/v1/collections", json={"name": text.replace("\n", " ")}),
         httpx.post(f"{server.url}/api/v1/search", json={"query": "words", SCRIPT: 1}),
+        httpx.post(f"{server.url}/api/v1/search", json={"query": f"words {text}"}, timeout=30),
+        httpx.post(f"{server.url}/api/v1/answers", json={"question": f"words {text}"}, timeout=30),
     ]
+    for answer in answers[-2:]:
+        assert answer.status_code == 200, answer.text
+        assert found["a.txt"]["id"] in answer.text
     for answer in answers:
         assert answer.status_code < 500
         assert answer.headers["content-type"] in ("application/json", "application/problem+json")

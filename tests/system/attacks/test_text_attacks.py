@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.server_process import ServerProcess
-from tests.system.attacks.hostile_client import MEGABYTE, Listener, bounded_growth, final_documents
+from tests.system.attacks.hostile_client import MEGABYTE, Listener, bounded_growth, final_documents, require_problem
 
 LINE_BYTES = 8 * MEGABYTE
 
@@ -53,8 +53,11 @@ def test_a30_a_hundred_thousand_nested_tags_end_with_a_state(server: ServerProce
 
 def test_a31_one_line_as_long_as_a_file_may_be_is_cut_into_passages(server: ServerProcess) -> None:
     with bounded_growth(server, 600 * MEGABYTE):
-        found = final_documents(server, {"line.txt": b"x" * (LINE_BYTES // 8), "blank.txt": b" " * (LINE_BYTES // 2)})
+        found = final_documents(server, {"line.txt": b"x" * LINE_BYTES})
+        found |= final_documents(server, {"blank.txt": b" " * LINE_BYTES})
     assert all(document["status"] in ("ready", "failed") for document in found.values())
+    longer = [("files", ("longer.txt", b"x" * (LINE_BYTES + 1)))]
+    require_problem(httpx.post(f"{server.url}/api/v1/collections/default/documents", files=longer, timeout=60), 413)
 
 
 def test_a32_bytes_that_are_no_text_do_no_harm(server: ServerProcess) -> None:

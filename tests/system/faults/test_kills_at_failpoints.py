@@ -23,7 +23,7 @@ FAILPOINTS = (
     "before_ready",
     "mid_delete",
 )
-# test_reindex_kills.py, test_scan_kills.py and test_backup_kills.py die at these
+# test_reindex_kills.py, test_scan_kills.py, test_backup_kills.py and test_migration_kills.py die at these
 OTHER_FAILPOINTS = (
     "before_reindex_commit",
     "before_switch",
@@ -33,6 +33,7 @@ OTHER_FAILPOINTS = (
     "mid_backup",
     "before_restore_swap",
     "mid_restore_swap",
+    "mid_migration",
 )
 MAX_STEPS = 4
 LONG_DOCUMENTS = 10
@@ -41,7 +42,8 @@ CHAPTERS = 60
 
 def test_every_failpoint_of_the_product_is_killed_at() -> None:
     package = Path(perplex_mono.__file__).parent
-    sources = [path.read_text(encoding="utf-8") for path in package.rglob("*.py")]
+    folders = (package, package.parents[1] / "migrations")
+    sources = [path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py")]
     known = {name for source in sources for name in re.findall(r'\bfailpoint\("(\w+)"\)', source)}
     assert {*FAILPOINTS, *OTHER_FAILPOINTS} == known
 

@@ -1,8 +1,10 @@
 """The command line as a whole: help, exit codes, and one line for every error."""
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +19,8 @@ from perplex_mono.cli.long_work_commands import OPERATION_STATES
 from perplex_mono.cli.main import cli
 from perplex_mono.operations.models import OperationState
 from perplex_mono.search.schemas import SearchMode
-from perplex_mono.settings import Settings, load_settings, secret_names, setting_names
+from perplex_mono.settings import Settings, load_settings, secret_names, setting_names, variable_name
+from perplex_mono.settings.live import value_of
 
 
 @pytest.fixture
@@ -156,14 +159,21 @@ def test_a_setting_is_changed_and_taken_back_without_a_server(runner: CliRunner,
         assert result.exit_code == 0, result.output
         return {item["name"]: item for item in json.loads(result.stdout)["items"]}
 
-    changed = shown("--set", "search.rrf_k=20", "--set", "embedding.model=nowhere")
+    changed = shown("--set", "search.rrf_k=20")
     assert changed["search.rrf_k"]["value"] == 7
     assert (changed["search.rrf_k"]["next_value"], changed["search.rrf_k"]["takes_effect"]) == (20, "next_start")
     assert (shown()["search.rrf_k"]["value"], shown()["search.rrf_k"]["source"]) == (20, "override")
+    table = runner.invoke(cli, ["settings", "--set", "limits.max_k=50"]).stdout
+    assert "1000 -> 50" in table
+    assert runner.invoke(cli, ["settings", "--set", "embedding.model=nowhere"]).exit_code == 2
+    with closing(sqlite3.connect(tmp_path / "data" / "perplex.db")) as database, database:  # it was there once
+        database.execute(
+            "INSERT INTO setting_overrides VALUES ('embedding.model', '\"nowhere\"', '2026-01-01 00:00:00')"
+        )
     broken = runner.invoke(cli, ["search", "anything"])
     assert broken.exit_code == 2
-    assert "Changed at run time are embedding.model, search.rrf_k" in broken.stderr
-    shown("--unset", "embedding.model", "--unset", "search.rrf_k")
+    assert "Changed at run time are embedding.model, limits.max_k, search.rrf_k" in broken.stderr
+    shown("--unset", "embedding.model", "--unset", "search.rrf_k", "--unset", "limits.max_k")
     assert (shown()["search.rrf_k"]["value"], shown()["search.rrf_k"]["source"]) == (7, "file")
 
 
@@ -188,7 +198,7 @@ def test_every_variable_that_is_shown_works() -> None:
     for view in views:
         if view.name in secret_names():
             continue
-        shown = settings_table.as_text(view.value).strip('"')
+        shown = settings_table.as_text(view.name, view.value).strip('"')
         load_settings(environment={view.variable: shown})
 
 
@@ -198,3 +208,10 @@ def test_openapi_needs_no_server(runner: CliRunner, tmp_path: Path) -> None:
     paths = json.loads((tmp_path / "api.json").read_text())["paths"]
     assert "/api/v1/search" in paths
     assert json.loads(runner.invoke(cli, ["openapi"]).stdout)["paths"] == paths
+
+
+@pytest.mark.parametrize("name", ["server.allowed_hosts", "sources.roots"])
+def test_a_list_is_shown_as_its_variable_takes_it(name: str) -> None:
+    text = settings_table.as_text(name, ["docs.example.com", "docs"])
+    settings = load_settings(environment={variable_name(name): text})
+    assert value_of(settings, name) == ["docs.example.com", "docs"]

@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Annotated, get_origin, get_type_hints
 
 import pytest
+from msgspec import Meta
 
 from perplex_mono.errors import ConfigurationError
 from perplex_mono.settings import Settings, load_settings, setting_names
+from perplex_mono.settings.schema import section_types
 from perplex_mono.text_languages import NO_STEMMING, STEMMED_LANGUAGES
 
 
@@ -182,3 +185,34 @@ def test_an_unknown_language_names_the_nearest_or_all() -> None:
     assert "Danish" not in nearest
     everything = refusal(PERPLEX_SEARCH__LANGUAGE="Klingon")
     assert all(language in everything for language in (*STEMMED_LANGUAGES, NO_STEMMING))
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('[embedding]\ndevice = "cudo"\n', "it can be auto, cuda, mps or cpu. Did you mean 'cuda'?"),
+        ('[logging]\nlevel = "WARN"\n', "it can be DEBUG, INFO, WARNING or ERROR. Did you mean 'WARNING'?"),
+        ('[telemetry]\nexporter = "zzz"\n', "it can be none, console or otlp."),
+    ],
+)
+def test_a_choice_that_is_none_is_told_with_those_there_are(tmp_path: Path, line: str, told: str) -> None:
+    message = refusal(write(tmp_path, line))
+    assert told in message
+    assert ("Did you mean" in message) is ("Did you mean" in told)
+
+
+def test_every_number_has_bounds_on_both_sides() -> None:
+    for section, kind in section_types().items():
+        for key, hint in get_type_hints(kind, include_extras=True).items():
+            if get_origin(hint) is not Annotated or hint.__origin__ not in (int, float):
+                assert hint not in (int, float), f"{section}.{key} takes any number"
+                continue
+            bounds = [mark for mark in hint.__metadata__ if isinstance(mark, Meta)]
+            assert any(mark.le is not None or mark.lt is not None for mark in bounds), f"{section}.{key}"
+            assert any(mark.ge is not None or mark.gt is not None for mark in bounds), f"{section}.{key}"
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e400"])
+@pytest.mark.parametrize("variable", ["PERPLEX_LIMITS__BODY_IDLE_SECONDS", "PERPLEX_INGESTION__LEASE_SECONDS"])
+def test_what_is_no_number_is_refused(value: str, variable: str) -> None:
+    assert "cannot work" in refusal(None, **{variable: value})

@@ -46,3 +46,20 @@ def test_a_file_with_a_secret_is_its_owners_alone(tmp_path: Path) -> None:
     write_config(tmp_path / "b.toml", {"server.port": 9000})
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.toml", "b.toml")]
     assert modes == [0o600, 0o644]
+
+
+def test_the_copy_of_a_secret_is_never_open_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config.toml"
+    write_config(file, {"queue.redis_url": "redis://u:hunter2@h/0"})
+    modes: list[int] = []
+    chmod = Path.chmod
+
+    def seen(path: Path, mode: int) -> None:
+        modes.append(stat.S_IMODE(path.stat().st_mode))
+        chmod(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", seen)
+    kept = write_config(file, {"server.port": 9000})
+    assert kept is not None
+    assert modes == [0o600, 0o600]
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600

@@ -1,0 +1,57 @@
+"""kill -9 while the database is brought up to a new version: the next start finds the old one, and does it again."""
+
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic import command
+from sqlalchemy import create_engine
+
+from perplex_mono.storage.database import alembic_config
+from tests.server_process import ServerProcess
+from tests.system.faults.promises import require_sound
+from tests.system.faults.table import FaultTable
+
+REVISIONS = len(list((Path(__file__).parents[3] / "migrations" / "versions").glob("0*.py")))
+OLD = "0002"
+
+
+def _make_old(path: Path) -> None:
+    """A database as the second version left it."""
+    path.parent.mkdir(mode=0o700)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, OLD)
+    engine.dispose()
+
+
+def _revision(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as database:
+        (revision,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+        return str(revision)
+
+
+@pytest.mark.parametrize(
+    "steps", [[1, REVISIONS - 2], pytest.param(range(1, REVISIONS - 1), marks=[pytest.mark.faults])]
+)
+def test_a_killed_migration_is_done_again_from_where_the_database_was(
+    server: ServerProcess, faults: FaultTable, steps: list[int]
+) -> None:
+    fault = faults.fault("kill -9 during a migration")
+    database = server.data / "perplex.db"
+    _make_old(database)
+    for step in steps:
+        server.launch(PERPLEX_FAILPOINT=f"mid_migration:{step}")
+        assert server.wait_end() == -signal.SIGKILL
+        assert _revision(database) == OLD
+        fault.rounds += 1
+    server.start()
+    server.wait_ready()
+    accepted = server.upload(("tide.txt", b"The tide turns twice a day."))
+    assert server.wait_operation(accepted["operation_id"])["state"] == "completed"
+    assert server.stop() == 0
+    require_sound(server)
