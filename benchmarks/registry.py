@@ -108,6 +108,12 @@ BENCHES = (
         " process tree.",
     ),
     Bench(
+        "starting",
+        "documents",
+        "A server whose library holds ten thousand small documents is stopped and started three times, and asked every"
+        " 20 ms; switched-off OCR aside, every component must be well for the second figure.",
+    ),
+    Bench(
         "memory",
         "pages",
         "Peak proportional set size of the process tree, sampled five times a second, while a long and a short"
