@@ -1,8 +1,10 @@
 """What many tests need: a migrated database in a folder of its own, and a ledger on it."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from perplex_mono.inference.fakes import FakeEmbedder
@@ -16,6 +18,16 @@ from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.service import OperationService
 from perplex_mono.storage.database import Database
 from tests.spans import recorded_spans
+
+
+def pytest_configure() -> None:
+    """Whoever's machine it is: no settings of theirs, no proxy before loopback, no deadline for a generated example."""
+    for name in list(os.environ):
+        is_theirs = name.startswith(("PERPLEX_", "OTEL_")) and name != "PERPLEX_SHARED_DATA"
+        if is_theirs or name in ("COLUMNS", "FORCE_COLOR"):
+            del os.environ[name]
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+    hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ LISTEN_POLL_SECONDS = 0.02
 # Connections that never finish their headers hold a place until this is over; idle ones are closed by it too.
 HEADERS_MILLISECONDS = 10_000
 SERVER_STOP_SECONDS = 10.0
-SOCKETS_STOP_SECONDS = 3.0
+SOCKETS_STOP_SECONDS = 6.0
 
 
 def run(settings: Settings, sources: Mapping[str, Source] | None = None) -> None:

@@ -98,6 +98,7 @@ def test_what_was_acknowledged_before_a_backup_in_full_use_is_restored_once(
             except AssertionError as failure:
                 failures.append(failure)
             number += 1
+            stop.wait(0.1)
 
     user = threading.Thread(target=use)
     user.start()
@@ -128,7 +129,7 @@ def test_what_was_acknowledged_before_a_backup_in_full_use_is_restored_once(
 
 
 def operation_ids(server: ServerProcess) -> list[str]:
-    return [item["id"] for item in httpx.get(f"{server.url}/api/v1/operations?limit=200").json()["items"]]
+    return [item["id"] for item in httpx.get(f"{server.url}/api/v1/operations?limit=200", timeout=60).json()["items"]]
 
 
 def test_without_a_server_and_over_files_that_exist(tmp_path: Path) -> None:

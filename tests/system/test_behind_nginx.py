@@ -23,7 +23,7 @@ from tests.server_process import ServerProcess, free_port
 from tests.system.faults.means import missing
 
 SITE = Path(__file__).parents[2] / "deploy" / "nginx" / "perplex-mono.conf"
-START_SECONDS = 20.0
+START_SECONDS = 90.0
 FORWARDED = "takes no forwarded requests"
 
 
@@ -89,7 +89,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     started = ServerProcess(tmp_path_factory.mktemp("behind"), environment)
     started.launch()
     try:
-        until(lambda: httpx.get(f"{started.url}/documents/health").status_code == 200)
+        until(lambda: httpx.get(f"{started.url}/documents/health", timeout=60).status_code == 200)
         yield started
     finally:
         started.stop()
@@ -183,7 +183,7 @@ def upload_of(front: Front, length: int) -> int:
 def test_figures_stay_inside(front: Front, server: ServerProcess) -> None:
     with front.client as client:
         assert client.get("/documents/metrics").status_code == 404
-    assert httpx.get(f"{server.url}/documents/metrics").status_code == 200
+    assert httpx.get(f"{server.url}/documents/metrics", timeout=60).status_code == 200
 
 
 def test_the_path_without_its_slash_leads_there(front: Front) -> None:

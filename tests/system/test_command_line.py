@@ -240,7 +240,9 @@ def test_interrupted_the_server_goes_on(commands: CommandLine, server: ServerPro
         deadline = time.monotonic() + 60
         while not any(item["name"] == "scan.pdf" for item in server.documents()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        time.sleep(0.3)  # past the answer to the upload
+        while "active_websocket_connections 1.0" not in httpx.get(f"{server.url}/metrics", timeout=60).text:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)  # until it follows, which it does once it has the answer to the upload
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     finally:

@@ -168,7 +168,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
             ),
         ):
             url = f"http://127.0.0.1:{own}"
-            eventually(lambda: httpx.get(f"{url}/-/ready").status_code == 200, "Prometheus is ready")
+            eventually(lambda: httpx.get(f"{url}/-/ready", timeout=60).status_code == 200, "Prometheus is ready")
             yield Watch(server, url, receiver)
     receiver.close()
 
@@ -180,8 +180,13 @@ def test_every_target_is_up(watch: Watch) -> None:
 
     up = {"perplex-mono": "up", "prometheus": "up", "alertmanager": "up"}
     eventually(lambda: health() == up, "all targets are up")
-    (figure,) = watch.ask("query", query="application_info")["result"]
-    assert figure["metric"]["job"] == "perplex-mono"
+    eventually(
+        lambda: (
+            [figure["metric"]["job"] for figure in watch.ask("query", query="application_info")["result"]]
+            == ["perplex-mono"]
+        ),
+        "its figures are kept",
+    )
 
 
 def test_every_rule_is_loaded_and_can_be_evaluated(watch: Watch) -> None:
@@ -213,7 +218,11 @@ def test_states_that_alerts_are_about_are_there_before_anything_happens(watch: W
         for selector in re.finditer(rf"\b{name}\b(\{{[^}}]*\}})?", query)
     }
     assert 'operations_active{state="queued"}' in wanted
-    assert [selector for selector in sorted(wanted) if not watch.ask("query", query=selector)["result"]] == []
+
+    def missing() -> list[str]:
+        return [selector for selector in sorted(wanted) if not watch.ask("query", query=selector)["result"]]
+
+    eventually(lambda: not missing(), f"all of {sorted(wanted)} are there")
 
 
 def test_a_dead_server_is_told_to_who_is_on_call_and_so_is_its_return(watch: Watch) -> None:

@@ -41,7 +41,7 @@ def _settings(server: ServerProcess, *arguments: str) -> dict[str, Any]:
 
 
 def _ask(server: ServerProcess, request_id: str) -> None:
-    httpx.get(f"{server.url}/api/v1/collections", headers={"X-Request-ID": request_id})
+    httpx.get(f"{server.url}/api/v1/collections", headers={"X-Request-ID": request_id}, timeout=60)
 
 
 def _wait_for_line(server: ServerProcess, words: str) -> None:

@@ -24,7 +24,7 @@ class Watched:
     def __init__(self, server: ServerProcess, folder: Path) -> None:
         self._server = server
         body = {"directory": str(folder)}
-        answer = httpx.post(f"{server.url}/api/v1/collections/default/sources", json=body)
+        answer = httpx.post(f"{server.url}/api/v1/collections/default/sources", json=body, timeout=60)
         assert answer.status_code == 201, answer.text
 
     def found(self, word: str) -> set[str]:
@@ -38,7 +38,7 @@ class Watched:
 
     def component(self) -> dict[str, Any]:
         """The watcher as `/ready` has it."""
-        watching: dict[str, Any] = httpx.get(f"{self._server.url}/ready").json()["components"]["watching"]
+        watching: dict[str, Any] = httpx.get(f"{self._server.url}/ready", timeout=60).json()["components"]["watching"]
         return watching
 
 

@@ -140,8 +140,10 @@ class FolderWatcher:
     async def _scan_due(self, there: Sequence[Source]) -> None:
         now = asyncio.get_running_loop().time()
         for source in there:
-            if self._due.get(source.id, 0.0) <= now:
-                self._due[source.id] = now + self._rules.rescan_seconds
+            due = self._due.get(source.id, 0.0)
+            if due <= now:
+                # A watch that has just begun compares with what it saw first, and that too it saw by the second.
+                self._due[source.id] = now + (self._rules.rescan_seconds if due else POLL_BLIND_SECONDS)
                 await self._sources.scan_by_itself(source.id)
 
     def _report(self, sources: Sequence[Source], there: Sequence[Source]) -> None:

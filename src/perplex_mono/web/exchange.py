@@ -74,12 +74,7 @@ class RequestBody:
         if self._is_complete:
             return await self._receive()
         started = time.monotonic()
-        try:
-            async with asyncio.timeout(self._idle_seconds):
-                message = await self._receive()
-        except TimeoutError:
-            waited = f"No more of the body arrived for {self._idle_seconds} s (limits.body_idle_seconds)."
-            raise Incomplete(waited) from None
+        message = await self._next_in_time()
         if message["type"] != "http.request":
             raise Incomplete("The client went away in the middle of its request.")
         self._is_complete = not message.get("more_body", False)
@@ -88,6 +83,18 @@ class RequestBody:
         if not self._is_complete:
             self._require_pace()
         return message
+
+    async def _next_in_time(self) -> Message:
+        """What arrived while our own loop was held up has arrived: only then comes the time that is over."""
+        receiving = asyncio.ensure_future(self._receive())
+        try:
+            done, _ = await asyncio.wait({receiving}, timeout=self._idle_seconds)
+        finally:
+            if not receiving.done():
+                receiving.cancel()
+        if not done:
+            raise Incomplete(f"No more of the body arrived for {self._idle_seconds} s (limits.body_idle_seconds).")
+        return receiving.result()
 
     async def buffer_json(self, length: int, max_bytes: int, max_depth: int) -> None:
         """Read the body whole before the application may have it.

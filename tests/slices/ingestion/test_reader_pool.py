@@ -150,10 +150,10 @@ async def test_a_child_that_dies_fails_its_document_naming_the_page_and_is_repla
 
 
 async def test_a_child_without_progress_is_a_timeout_but_a_slow_consumer_is_not(long_pdf: Path) -> None:
-    async with opened_pool(page_timeout_seconds=1.0) as pool:
+    async with opened_pool(page_timeout_seconds=4.0) as pool:
         async with aclosing(pool.read(request_for(long_pdf))) as items:
             await first_page(items)
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(5)
             rest = [item async for item in items]
         assert len(rest) == MANY_PAGES - 1
         with pytest.raises(DocumentFailure) as caught:
@@ -286,7 +286,7 @@ async def test_the_child_has_low_priority_no_secrets_and_no_stdout(
     async with aclosing(pool.read(request_for(long_pdf))) as items:
         await first_page(items)
         child = children()[0]
-        assert child.nice() > psutil.Process().nice()
+        assert child.nice() == 19
         assert "PERPLEX_AUTH__SECRET" not in child.environ()
         if sys.platform == "linux":
             assert child.rlimit(psutil.RLIMIT_CORE)[0] == 0

@@ -44,10 +44,10 @@ async def test_without_a_number_the_feed_begins_with_a_snapshot(
 ) -> None:
     operation_id = await enqueue(database, ledger)
     feeds = FeedService(database, bus)
-    following = asyncio.create_task(take(feeds, 3))
-    await asyncio.sleep(0.2)
-    await emit(database, ledger, operation_id, 2)
-    snapshot, first, second = await following
+    async with asyncio.timeout(60), aclosing(feeds.follow("local")) as following:
+        snapshot = await anext(following)
+        await emit(database, ledger, operation_id, 2)
+        first, second = await anext(following), await anext(following)
     assert snapshot.type == "snapshot"
     assert not isinstance(snapshot.seq, int)
     assert [item["id"] for item in snapshot.data["operations"]] == [operation_id]

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.server_process import running_server
 
-SECONDS = 30.0
+SECONDS = 120.0
 FILES = 40
 FIGURES = ("files_seen", "files_new", "files_changed", "files_removed", "files_skipped", "current")
 

@@ -467,11 +467,11 @@ async def test_documents_of_a_paused_operation_take_no_room(tmp_path: Path) -> N
 
 
 async def test_a_scan_that_waits_for_room_is_not_taken_for_a_stalled_one(tmp_path: Path) -> None:
-    limits = {"queue_documents": 2, "operation_stall_seconds": 1.0}
+    limits = {"queue_documents": 2, "operation_stall_seconds": 3.0}
     async with following(tmp_path, limits=limits, ingestion={"lease_seconds": 5.0}) as papers:
         scan_id = await papers.begin_held_scan(WORDS)
         child = (await child_of(papers, scan_id)).id
-        async with asyncio.timeout(40):  # the ingestion stands still, and is found to, twice
+        async with asyncio.timeout(120):  # the ingestion stands still, and is found to, twice
             while True:
                 if [event["type"] for event in await papers.app.events(child)].count("retrying") >= 2:
                     break
@@ -491,8 +491,8 @@ async def test_pause_resume_and_cancel_reach_the_ingestion(tmp_path: Path) -> No
         assert scan_id in refused["detail"]
         await act(papers, "pause", scan_id)
         assert (await papers.app.client.get(f"/api/v1/operations/{child}")).json()["state"] == "paused"
-        await act(papers, "resume", scan_id)
         papers.app.embedder.turnstile.close()
+        await act(papers, "resume", scan_id)
         await papers.app.embedder.turnstile.reached.wait()
         await act(papers, "cancel", scan_id)
         assert (await papers.app.client.get(f"/api/v1/operations/{child}")).json()["state"] == "cancelled"

@@ -26,7 +26,7 @@ OPERATION = "01936f0e-5a7b-7c3d-9e1f-0123456789ab"
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - any condition, whoever brings it about
             await asyncio.sleep(0.01)
 
@@ -42,23 +42,27 @@ def directory() -> Iterator[Path]:
 async def server(directory: Path) -> AsyncIterator[RedisServer]:
     server = RedisServer(BINARY, directory, min_delay_seconds=0.05)
     server.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await server.wait_url()
     yield server
     await server.stop()
 
 
 @asynccontextmanager
-async def doorbell(endpoint: RedisEndpoint, heard: list[str]) -> AsyncIterator[ArqDoorbell]:
+async def doorbell(
+    endpoint: RedisEndpoint, heard: list[str], answer_seconds: float = 10.0
+) -> AsyncIterator[ArqDoorbell]:
     async def on_ring(operation_id: str) -> None:
         heard.append(operation_id)
 
-    bell = ArqDoorbell(endpoint, on_ring, answer_timeout_seconds=0.5, min_delay_seconds=0.05, max_delay_seconds=0.2)
+    bell = ArqDoorbell(
+        endpoint, on_ring, answer_timeout_seconds=answer_seconds, min_delay_seconds=0.05, max_delay_seconds=0.2
+    )
     bell.start()
     try:
         yield bell
     finally:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await bell.stop()
 
 
@@ -114,7 +118,7 @@ async def test_rings_are_heard_again_after_redis_is_killed(server: RedisServer) 
 
 async def test_a_frozen_redis_degrades_and_recovers(server: RedisServer) -> None:
     heard: list[str] = []
-    async with doorbell(server, heard) as bell:
+    async with doorbell(server, heard, answer_seconds=0.5) as bell:
         await connected(bell)
         assert server.pid is not None
         os.kill(server.pid, signal.SIGSTOP)
@@ -129,12 +133,12 @@ async def test_a_frozen_redis_degrades_and_recovers(server: RedisServer) -> None
 
 
 async def test_stop_ends_in_time_while_redis_is_frozen(server: RedisServer) -> None:
-    async with doorbell(server, []) as bell:
+    async with doorbell(server, [], answer_seconds=0.5) as bell:
         await connected(bell)
         assert server.pid is not None
         os.kill(server.pid, signal.SIGSTOP)
         bell.ring(OPERATION, 1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await bell.stop(2)
         assert bell.status().state == "down"
 
@@ -151,7 +155,7 @@ async def test_stop_lets_an_answer_in_progress_finish(server: RedisServer) -> No
     bell = ArqDoorbell(server, on_ring)
     bell.start()
     bell.ring(OPERATION, 1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await begun.wait()
         await bell.stop()
     assert finished
@@ -237,7 +241,7 @@ async def test_forged_jobs_are_ignored(server: RedisServer, directory: Path) -> 
             await redis.psetex(f"arq:job:forged-{number}", 60_000, data)
             await redis.zadd(QUEUE_NAME, {f"forged-{number}": int(time.time() * 1000)})
         await redis.zadd(QUEUE_NAME, {"without-a-job": int(time.time() * 1000)})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await redis.zcard(QUEUE_NAME):  # noqa: ASYNC110 - the queue is in another process
                 await asyncio.sleep(0.01)
         bell.ring(OPERATION, 1)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(BINARY is None, reason="no Redis program on this
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - any condition, whoever brings it about
             await asyncio.sleep(0.01)
 
@@ -34,7 +34,7 @@ async def running(directory: Path, **options: float) -> AsyncIterator[RedisServe
     server = RedisServer(BINARY, directory, min_delay_seconds=0.05, **options)  # type: ignore[arg-type]  # mixed keywords
     server.start()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await server.wait_url()
         yield server
     finally:
@@ -125,7 +125,7 @@ async def test_stopping_a_frozen_child_ends_it(directory: Path) -> None:
         pid = server.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await server.stop(5)
     assert not lives(pid)
     assert folders(directory) == []

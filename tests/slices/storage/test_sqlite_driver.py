@@ -64,7 +64,9 @@ async def test_an_error_is_the_databases_own_and_the_connection_goes_on(connecti
 async def test_a_cancelled_read_leaves_no_statement_that_could_hold_a_lock(
     connection: Counting, tmp_path: Path
 ) -> None:
-    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000) SELECT i FROM n, numbers"
+    endless = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3000000) SELECT max(i) FROM n, numbers"
+    )
     await connection.cursor().execute("INSERT INTO numbers VALUES (1, 'one')")
     reading = asyncio.ensure_future(connection.cursor().execute(endless))
     await asyncio.sleep(0.01)

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from perplex_mono import errors
+from perplex_mono.web import health
 from tests.app_client import App, local_client, open_app
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -201,7 +202,7 @@ async def test_large_json_is_refused(app: App) -> None:
 async def stalling(first: bytes) -> AsyncIterator[bytes]:
     """A body that stops arriving."""
     yield first
-    await asyncio.sleep(30)
+    await asyncio.sleep(3600)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ async def stalling(first: bytes) -> AsyncIterator[bytes]:
     ],
 )
 async def test_a_body_that_stops_arriving_is_given_up(app: App, path: str, kind: str, first: bytes) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         answer = await app.client.post(path, content=stalling(first), headers={"content-type": kind})
     body = require_problem(answer, 408, "body-timeout")
     assert "body_idle_seconds" in body["detail"]
@@ -338,6 +339,7 @@ async def test_readiness_is_looked_for_once_a_second_whoever_asks(app: App, monk
 
     monkeypatch.setitem(app.container.health_service._probes, "database", counted)
     monkeypatch.setattr(app.container.health_service, "_view", None)
+    monkeypatch.setattr(health, "READY_KEEP_SECONDS", 3600.0)
     answers = await asyncio.gather(*(app.client.get("/ready") for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
-    assert 1 <= len(looks) <= 3
+    assert len(looks) == 1

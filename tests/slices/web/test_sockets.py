@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -13,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.server_process import ServerProcess, running_server
 
-SECONDS = 20.0
+SECONDS = 60.0
 PER_USER = 4
 
 
@@ -54,7 +55,9 @@ async def closing(feed: ClientConnection) -> tuple[int, str]:
 
 
 def stored_events(server: ServerProcess, operation_id: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = httpx.get(f"{server.url}/api/v1/operations/{operation_id}/events").json()["items"]
+    items: list[dict[str, Any]] = httpx.get(f"{server.url}/api/v1/operations/{operation_id}/events", timeout=60).json()[
+        "items"
+    ]
     return items
 
 
@@ -143,6 +146,7 @@ async def test_a_number_from_the_future_waits(server: ServerProcess) -> None:
 
 
 async def test_a_user_has_so_many_feeds_and_gets_them_back(server: ServerProcess) -> None:
+    await asyncio.to_thread(_until_no_feed_is_open, server)
     async with several(server, PER_USER) as feeds:
         for feed in feeds:
             assert (await take(feed, 1))[0]["type"] == "snapshot"
@@ -155,6 +159,13 @@ async def test_a_user_has_so_many_feeds_and_gets_them_back(server: ServerProcess
             async with open_feed(server, "/ws/operations") as feed:
                 if json.loads(await feed.recv())["type"] == "snapshot":
                     break
+
+
+def _until_no_feed_is_open(server: ServerProcess) -> None:
+    deadline = time.monotonic() + SECONDS
+    while "active_websocket_connections 0.0" not in httpx.get(f"{server.url}/metrics", timeout=60).text:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @asynccontextmanager

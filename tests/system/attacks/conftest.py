@@ -48,6 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, settings: Mapping[str, str]
     """The server that is attacked."""
     limits = {"PERPLEX_LIMITS__BODY_IDLE_SECONDS": "1", "PERPLEX_LIMITS__REQUESTS_PER_MINUTE_USER": "100000"}
     with running_server(tmp_path_factory.mktemp("attacked"), {**BARE, **limits, **settings}) as started:
+        started.wait_ready()  # what is still loading would be counted against the attack
         yield started
 
 

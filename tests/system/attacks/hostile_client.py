@@ -27,15 +27,15 @@ def head(server: ServerProcess, request: str, *lines: str, host: str | None = No
     return "\r\n".join([f"{request} HTTP/1.1", f"Host: {host}", *lines, "", ""]).encode("latin-1")
 
 
-def send_raw(server: ServerProcess, *pieces: bytes, seconds: float = 20.0) -> bytes:
-    """Send bytes as they are; what came back until the server closed, or fell silent after an answer."""
+def send_raw(server: ServerProcess, *pieces: bytes, seconds: float = 20.0, until: bytes = b"") -> bytes:
+    """Send bytes as they are; what came back until the server closed, or fell silent after an answer with `until`."""
     received = b""
     with socket.create_connection(("127.0.0.1", server.port), timeout=seconds) as client:
         try:
             for piece in pieces:
                 client.sendall(piece)
             while True:
-                if received:
+                if received and until in received:
                     client.settimeout(0.5)
                 more = client.recv(65536)
                 if not more:

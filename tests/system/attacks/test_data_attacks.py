@@ -148,11 +148,11 @@ def test_a78_links_in_a_followed_folder_lead_nowhere(server: ServerProcess, sour
         "papers",
         str(server.data),
     ):
-        require_problem(httpx.post(own, json={"directory": folder}), 400, 404)
-    made = httpx.post(own, json={"directory": str(followed), "watch": False}).json()
+        require_problem(httpx.post(own, json={"directory": folder}, timeout=60), 400, 404)
+    made = httpx.post(own, json={"directory": str(followed), "watch": False}, timeout=60).json()
     scan = httpx.post(f"{own}/{made['id']}/scan", timeout=30).json()
     assert server.wait_operation(scan["operation_id"])["state"] == "completed"
-    listed = {item["path"]: item for item in httpx.get(f"{own}/{made['id']}/files").json()["items"]}
+    listed = {item["path"]: item for item in httpx.get(f"{own}/{made['id']}/files", timeout=60).json()["items"]}
     assert listed["plain.txt"]["document_id"]
     assert not any(item["document_id"] for path, item in listed.items() if path != "plain.txt")
 

@@ -34,7 +34,7 @@ QUERIES = (
 def secret_collection(server: ServerProcess) -> str:
     """A collection that nobody asks for, with a document in it."""
     server.wait_ready()
-    made: dict[str, Any] = httpx.post(f"{server.url}/api/v1/collections", json={"name": "secret"}).json()
+    made: dict[str, Any] = httpx.post(f"{server.url}/api/v1/collections", json={"name": "secret"}, timeout=60).json()
     accepted = server.upload(("secret.txt", SECRET.encode()), collection=made["id"])
     server.wait_operation(accepted["operation_id"])
     return str(made["id"])
@@ -74,11 +74,11 @@ def test_a40_ids_tags_and_cursors_are_literal(server: ServerProcess, secret_coll
     answer = httpx.post(search, json={"query": "wreck", "collection_ids": [condition]}, timeout=60)
     assert answer.status_code in (400, 404)
     for parameter in ("tag", "media_type", "cursor"):
-        answer = httpx.get(f"{own}/documents", params={parameter: condition})
+        answer = httpx.get(f"{own}/documents", params={parameter: condition}, timeout=60)
         assert answer.status_code in (200, 400)
         assert parameter == "cursor" or answer.json()["items"] == []
-    assert httpx.get(f"{server.url}/api/v1/documents/{condition.replace('/', '')}").status_code == 404
-    assert httpx.get(own).json()["document_count"] == 1
+    assert httpx.get(f"{server.url}/api/v1/documents/{condition.replace('/', '')}", timeout=60).status_code == 404
+    assert httpx.get(own, timeout=60).json()["document_count"] == 1
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ MUTANTS = 30
 @pytest.fixture(scope="module")
 def settings() -> Mapping[str, str]:
     """Readers that give up soon."""
-    return {"PERPLEX_INGESTION__PAGE_TIMEOUT_SECONDS": "5", "PERPLEX_INGESTION__READER_MEMORY_BYTES": "300000000"}
+    return {"PERPLEX_INGESTION__PAGE_TIMEOUT_SECONDS": "20", "PERPLEX_INGESTION__READER_MEMORY_BYTES": "300000000"}
 
 
 def test_a17_trees_without_end_or_pages_are_corrupt(server: ServerProcess, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ TRAVERSALS = (
 def test_a33_originals_are_attachments_that_cannot_run(server: ServerProcess, name: str, content: str) -> None:
     document_id = server.upload((name, content.encode()))["documents"][0]["id"]
     for headers in ({}, {"Range": "bytes=0-3"}, {"Accept": "text/html"}):
-        download = httpx.get(f"{server.url}/api/v1/documents/{document_id}/file", headers=headers)
+        download = httpx.get(f"{server.url}/api/v1/documents/{document_id}/file", headers=headers, timeout=60)
         assert download.headers["content-type"] == "application/octet-stream"
         assert download.headers["content-disposition"].startswith("attachment;")
         assert download.headers["x-content-type-options"] == "nosniff"
@@ -53,12 +53,12 @@ def test_a34_texts_that_are_programs_come_back_as_json_and_nothing_else(server: 
     path = f"{server.url}/api/v1/documents/{found['a.txt']['id']}"
     changes = {"name": text, "tags": [text.replace("\n", " ")[:100]], "metadata": {text: text}}
     answers = [
-        httpx.patch(path, json=changes),
-        httpx.get(path),
-        httpx.get(f"{path}/pages/1"),
-        httpx.get(f"{path}/{SCRIPT}"),
-        httpx.post(f"{server.url}/api/v1/collections", json={"name": text.replace("\n", " ")}),
-        httpx.post(f"{server.url}/api/v1/search", json={"query": "words", SCRIPT: 1}),
+        httpx.patch(path, json=changes, timeout=60),
+        httpx.get(path, timeout=60),
+        httpx.get(f"{path}/pages/1", timeout=60),
+        httpx.get(f"{path}/{SCRIPT}", timeout=60),
+        httpx.post(f"{server.url}/api/v1/collections", json={"name": text.replace("\n", " ")}, timeout=60),
+        httpx.post(f"{server.url}/api/v1/search", json={"query": "words", SCRIPT: 1}, timeout=60),
         httpx.post(f"{server.url}/api/v1/search", json={"query": f"words {text}"}, timeout=30),
         httpx.post(f"{server.url}/api/v1/answers", json={"question": f"words {text}"}, timeout=30),
     ]
@@ -82,7 +82,7 @@ def test_a35_paths_in_addresses_reach_no_file(server: ServerProcess, path: str) 
 
 
 def test_a36_the_reference_page_runs_no_script_and_loads_nothing(server: ServerProcess) -> None:
-    page = httpx.get(f"{server.url}/schema")
+    page = httpx.get(f"{server.url}/schema", timeout=60)
     assert page.status_code == 200
     assert "unsafe" not in page.headers["content-security-policy"]
     assert "<script" not in page.text
@@ -94,7 +94,7 @@ def test_a36_the_reference_page_runs_no_script_and_loads_nothing(server: ServerP
     [("GET", "/health", 200), ("GET", "/nowhere", 404), ("PUT", "/health", 405), ("POST", "/api/v1/search", 400)],
 )
 def test_a37_every_answer_is_armoured(server: ServerProcess, method: str, path: str, status: int) -> None:
-    answer = httpx.request(method, f"{server.url}{path}")
+    answer = httpx.request(method, f"{server.url}{path}", timeout=60)
     if status != 200:
         require_problem(answer, status)
     assert answer.headers["x-content-type-options"] == "nosniff"

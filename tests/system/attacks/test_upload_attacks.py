@@ -75,7 +75,7 @@ def test_a02_a_name_adds_no_header_to_its_download(server: ServerProcess, name: 
         require_problem(answer, 400)
         return
     document = answer.json()["documents"][0]
-    download = httpx.get(f"{server.url}/api/v1/documents/{document['id']}/file")
+    download = httpx.get(f"{server.url}/api/v1/documents/{document['id']}/file", timeout=60)
     assert download.status_code == 200
     assert "set-cookie" not in download.headers
     assert "x-evil" not in download.headers
@@ -104,7 +104,7 @@ def test_a03_types_that_lie_and_polyglots_end_with_a_state(
     assert found["page.txt"]["media_type"] == "application/pdf"
     assert found["program.pdf"]["failure"]["code"] == "unsupported"
     for document in found.values():
-        download = httpx.get(f"{server.url}/api/v1/documents/{document['id']}/file")
+        download = httpx.get(f"{server.url}/api/v1/documents/{document['id']}/file", timeout=60)
         assert download.headers["content-type"] == "application/octet-stream"
 
 
@@ -149,11 +149,15 @@ def test_a09_deep_fields_and_bodies_are_refused(server: ServerProcess) -> None:
     deep = b'{"a":' * 10_000
     require_problem(post_form(server, part(deep, name="metadata") + END_OF_FORM), 400)
     for kind in ("application/json", "text/plain", FORM):
-        answer = httpx.post(f"{server.url}/api/v1/search", content=b"[" * 100_000, headers={"Content-Type": kind})
+        answer = httpx.post(
+            f"{server.url}/api/v1/search", content=b"[" * 100_000, headers={"Content-Type": kind}, timeout=60
+        )
         require_problem(answer, 400)
 
 
 def test_a10_a_body_that_is_no_form_stores_nothing(server: ServerProcess) -> None:
     for kind in ("multipart/form-data", "multipart/form-data; boundary=" + "b" * 5_000, "text/html", "multipart/mixed"):
-        answer = httpx.post(f"{server.url}{UPLOADS}", content=b"--b\r\n\r\n", headers={"Content-Type": kind})
+        answer = httpx.post(
+            f"{server.url}{UPLOADS}", content=b"--b\r\n\r\n", headers={"Content-Type": kind}, timeout=60
+        )
         require_problem(answer, 400, 413)

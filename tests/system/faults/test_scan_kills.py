@@ -25,7 +25,7 @@ def test_a_killed_scan_goes_on(tmp_path: Path, failpoint: str) -> None:
         server.wait_end()
         server.start()
         assert server.wait_operation(scan_id)["state"] == "completed"
-        for operation in httpx.get(f"{server.url}/api/v1/operations?kind=ingest").json()["items"]:
+        for operation in httpx.get(f"{server.url}/api/v1/operations?kind=ingest", timeout=60).json()["items"]:
             assert server.wait_operation(operation["id"])["state"] == "completed"
         names = sorted(document["name"] for document in server.documents())
         assert names == sorted(f"{number}.txt" for number in range(FILES))
@@ -37,5 +37,5 @@ def test_a_killed_scan_goes_on(tmp_path: Path, failpoint: str) -> None:
 def start_scan(server: ServerProcess, folder: Path) -> str:
     """Follow the folder and have it scanned; the scan's id."""
     sources = f"{server.url}/api/v1/collections/default/sources"
-    source = httpx.post(sources, json={"directory": str(folder), "watch": False}).json()
-    return str(httpx.post(f"{sources}/{source['id']}/scan").json()["scan_id"])
+    source = httpx.post(sources, json={"directory": str(folder), "watch": False}, timeout=60).json()
+    return str(httpx.post(f"{sources}/{source['id']}/scan", timeout=60).json()["scan_id"])
