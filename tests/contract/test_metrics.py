@@ -14,6 +14,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.app_client import App, open_app
+from tests.system.faults.means import missing
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -79,8 +80,9 @@ async def test_the_answer_is_what_prometheus_reads(app: App) -> None:
     assert "_created" not in answer.text
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed; it is in Debian's prometheus")
 async def test_promtool_finds_nothing_to_object_to(app: App) -> None:
+    if shutil.which("promtool") is None:
+        missing("promtool is not installed; it is in Debian's prometheus")
     text = (await app.client.get("/metrics")).content
     checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=30)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

@@ -3,6 +3,7 @@
 Local mode refuses whatever was forwarded, so that it does is how a request is known to have arrived.
 """
 
+import json
 import re
 import shutil
 import socket
@@ -10,6 +11,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from perplex_mono.settings import Settings
+from tests.app_client import PASSWORD
 from tests.server_process import ServerProcess, free_port
 from tests.system.faults.means import missing
 
@@ -83,10 +86,11 @@ def configure(folder: Path, server: int, port: int, certificate: Path, key: Path
     return configuration
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    environment = {"PERPLEX_SERVER__BASE_PATH": "/documents", "PERPLEX_QUEUE__EMBEDDED_REDIS": "false"}
-    started = ServerProcess(tmp_path_factory.mktemp("behind"), environment)
+@contextmanager
+def below_documents(folder: Path, **environment: str) -> Iterator[ServerProcess]:
+    """A server whose paths begin as the site's do."""
+    wanted = {"PERPLEX_SERVER__BASE_PATH": "/documents", "PERPLEX_QUEUE__EMBEDDED_REDIS": "false", **environment}
+    started = ServerProcess(folder, wanted)
     started.launch()
     try:
         until(lambda: httpx.get(f"{started.url}/documents/health", timeout=60).status_code == 200)
@@ -95,9 +99,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         started.stop()
 
 
-@pytest.fixture(scope="module")
-def front(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    folder = tmp_path_factory.mktemp("nginx")
+@contextmanager
+def fronted(server: ServerProcess, folder: Path) -> Iterator[Front]:
+    """nginx in front of it."""
     nginx, port = program("nginx", "nginx-light"), free_port()
     certificate, key = make_certificate(folder)
     configuration = configure(folder, server.port, port, certificate, key)
@@ -109,6 +113,18 @@ def front(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> It
     finally:
         process.terminate()
         process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with below_documents(tmp_path_factory.mktemp("behind")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def front(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    with fronted(server, tmp_path_factory.mktemp("nginx")) as found:
+        yield found
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -190,3 +206,35 @@ def test_the_path_without_its_slash_leads_there(front: Front) -> None:
     with front.client as client:
         answer = client.get("/documents")
     assert (answer.status_code, answer.headers["location"].endswith("/documents/")) == (308, True)
+
+
+def test_with_accounts_users_work_and_follow_their_work_through_it(tmp_path: Path) -> None:
+    """With the settings that the site's head names; the address in the log of security events is the client's."""
+    known = {
+        "PERPLEX_SERVER__ALLOWED_HOSTS": "documents.example.org",
+        "PERPLEX_SERVER__TRUSTED_PROXIES": "127.0.0.1",
+        "PERPLEX_OCR__ENGINE": "none",
+    }
+    folder = tmp_path / "nginx"
+    folder.mkdir()
+    with below_documents(tmp_path, **known) as server, fronted(server, folder) as front, front.client as client:
+        first = {"name": "ada", "password": PASSWORD}
+        made = httpx.post(f"{server.url}/documents/api/v1/auth/setup", json=first, timeout=60)
+        assert made.status_code == 201, made.text
+        client.headers["Host"] = "documents.example.org"
+        assert client.get("/documents/api/v1/collections").status_code == 401
+        token = client.post("/documents/api/v1/auth/login", json=first).json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        form = [("files", ("tide.txt", b"The tide turns twice a day."))]
+        accepted = client.post("/documents/api/v1/collections/default/documents", files=form)
+        assert accepted.status_code == 202, accepted.text
+        url = f"wss://localhost:{front.port}/documents/ws/operations/{accepted.json()['operation_id']}?after=0"
+        with connect(url, ssl=front.trust, additional_headers={"Authorization": f"Bearer {token}"}) as feed:
+            heard = [json.loads(feed.recv(timeout=60))["type"]]
+            while heard[-1] != "completed":
+                heard.append(json.loads(feed.recv(timeout=60))["type"])
+        assert heard[0] == "queued"
+        other = {"name": "ada", "password": "x" * 20}
+        assert client.post("/documents/api/v1/auth/login", json=other).status_code == 401
+        (refused,) = client.get("/documents/api/v1/audit?limit=1").json()["items"]
+        assert (refused["outcome"], refused["address"]) == ("refused", "127.0.0.1")
