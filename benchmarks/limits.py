@@ -29,7 +29,7 @@ DOCUMENTS = 300
 TIMEOUT_SECONDS = 10.0
 RECOVERY_SECONDS = 10.0
 HEALTH_MS, SLOW_HEALTH_MS, LIST_MS = 100.0, 1000.0, 500.0
-MAX_ERRORS, MAX_MEMORY_RATIO = 0.01, 1.2
+MAX_ERRORS, MAX_MEMORY_RATIO, MAX_BYTES = 0.01, 1.2, 2_000_000_000
 
 HEALTH = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LIST = "GET /api/v1/collections/default/documents?limit=50 HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -67,11 +67,12 @@ def run(limit: int | None = None) -> list[Row]:
 
 async def _measure(product: Product, clients: int) -> list[Row]:
     before = tree_bytes(product.server.pid)
-    health = await _crowd(product, HEALTH, clients)
-    listing = await _crowd(product, LIST, clients)
-    slow = await _beside_slow_ones(product, clients * SLOW_CONNECTIONS // CLIENTS)
-    outcomes = await _sockets(product, clients * SOCKET_ATTEMPTS // CLIENTS)
-    recovery = await _recovery_seconds(product)
+    with product.peak_memory() as peak:
+        health = await _crowd(product, HEALTH, clients)
+        listing = await _crowd(product, LIST, clients)
+        slow = await _beside_slow_ones(product, clients * SLOW_CONNECTIONS // CLIENTS)
+        outcomes = await _sockets(product, clients * SOCKET_ATTEMPTS // CLIENTS)
+        recovery = await _recovery_seconds(product)
     after = tree_bytes(product.server.pid)
     broken = sum(count for outcome, count in outcomes.items() if outcome not in ("opened", "1008", "1013"))
     attempts = outcomes.total()
@@ -89,6 +90,16 @@ async def _measure(product: Product, clients: int) -> list[Row]:
             "< 1 %",
             broken < MAX_ERRORS * attempts,
             told,
+        ),
+        Row(
+            "memory at most",
+            peak.bytes / 1e6,
+            "MB",
+            None,
+            None,
+            f"< {MAX_BYTES // 10**6} MB",
+            peak.bytes < MAX_BYTES,
+            "",
         ),
         Row("well again after all that", recovery, "s", None, None, "<= 10 s", recovery <= RECOVERY_SECONDS, ""),
         Row(
