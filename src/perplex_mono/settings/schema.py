@@ -145,7 +145,7 @@ class LimitSettings(_Section, frozen=True):
     max_k: Positive = 1000
     sockets_per_user: Positive = 10
     sockets_total: Positive = 1000
-    max_connections: Positive = 1000
+    max_connections: Positive = 2000
     queue_documents: Positive = 10_000
     queue_hours: Annotated[float, Meta(gt=0.0, le=24.0 * CENTURY_DAYS)] = 24.0
     operation_stall_seconds: Seconds = 1800.0
