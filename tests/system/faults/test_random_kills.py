@@ -135,7 +135,7 @@ class _Killing:
             f" {self._run.blamed} documents blamed and retried"
         )
         self._promises.require_kept(fault)
-        # Each thread of OCR has a page in hand, and may have another one that it has read and that is not on the disk yet.
+        # Each thread of OCR has a page in hand, and rarely another one that was read and is not on the disk yet.
         assert self._run.worst_repeated <= 2 * usable_cores()
         assert begun.is_file()
 
