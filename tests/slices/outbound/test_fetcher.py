@@ -37,17 +37,16 @@ class _Site(BaseHTTPRequestHandler):
         elif self.path == "/silent":
             self.server.released.wait(30)  # type: ignore[attr-defined]
         elif self.path == "/pausing":
-            self._answer(200, PAGE, length=2 * len(PAGE), **{"Content-Type": "text/html"})
+            self._answer(200, PAGE, **{"Content-Type": "text/html", "Content-Length": str(2 * len(PAGE))})
             self.server.released.wait(30)  # type: ignore[attr-defined]
         elif self.path == "/missing":
             self._answer(404, PAGE, **{"Content-Type": "text/html"})
         else:
             self._answer(200, PAGE, **{"Content-Type": "text/html; charset=utf-8"})
 
-    def _answer(self, status: int, body: bytes, length: int | None = None, **headers: str) -> None:
+    def _answer(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
-        length = len(body) if length is None else length
-        for name, value in {**headers, "Content-Length": str(length), "Set-Cookie": "a=b"}.items():
+        for name, value in {"Content-Length": str(len(body)), "Set-Cookie": "a=b", **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
