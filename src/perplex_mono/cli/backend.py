@@ -154,7 +154,8 @@ async def open_backend(settings: Settings, server: str | None) -> AsyncIterator[
 
     Raises `Unavailable` when the named server does not answer, `Conflict` when another process holds the directory.
     """
-    from perplex_mono.cli.server_backend import ServerBackend, is_running
+    from perplex_mono.cli.server_backend import ServerBackend
+    from perplex_mono.cli.server_connection import is_running
 
     address = _checked(server) if server else server_address(settings)
     if await is_running(address):
