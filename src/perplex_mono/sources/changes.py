@@ -8,7 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.library.models import Document
 from perplex_mono.library.removal import hide_documents
-from perplex_mono.library.service import requeue
+from perplex_mono.library.requeueing import requeue
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.models import FINAL_STATES, Operation
 from perplex_mono.operations.repository import OperationRepository

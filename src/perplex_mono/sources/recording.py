@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.library.models import Document
+from perplex_mono.library.names import clean_name
 from perplex_mono.library.repository import PENDING_STATUSES, DocumentRepository
-from perplex_mono.library.service import clean_name
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.sources.changes import ChangeHandover, Changes
 from perplex_mono.sources.models import Source, SourceFile
