@@ -5,10 +5,10 @@ from datetime import timedelta
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Conflict, NotFound
+from perplex_mono.library.collection_repository import CollectionRepository
 from perplex_mono.library.index_repository import IndexRepository
 from perplex_mono.library.models import Collection, SearchIndex
 from perplex_mono.library.recipes import IndexRecipes
-from perplex_mono.library.repository import CollectionRepository
 from perplex_mono.library.schemas import (
     IndexActivated,
     IndexList,

@@ -11,10 +11,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Conflict, DataCorrupt, TooLarge
 from perplex_mono.library.backlog import Backlog
+from perplex_mono.library.collection_repository import CollectionRepository
 from perplex_mono.library.models import Collection, Document
 from perplex_mono.library.names import clean_name
 from perplex_mono.library.removal import hide_documents, with_replaced
-from perplex_mono.library.repository import CollectionRepository, DocumentRepository
+from perplex_mono.library.repository import DocumentRepository
 from perplex_mono.library.requeueing import requeue
 from perplex_mono.library.schemas import (
     DocumentChanges,

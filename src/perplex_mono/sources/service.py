@@ -9,8 +9,8 @@ from loguru import logger
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Conflict, InvalidInput, NotFound
+from perplex_mono.library.collection_repository import CollectionRepository
 from perplex_mono.library.models import Collection
-from perplex_mono.library.repository import CollectionRepository
 from perplex_mono.library.schemas import OperationAccepted
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.models import Operation
