@@ -19,15 +19,12 @@ if TYPE_CHECKING:
     from perplex_mono.backups.schemas import BackupAccepted, BackupView
     from perplex_mono.cli.account_backends import Accounts
     from perplex_mono.cli.source_file import SourceFile
+    from perplex_mono.library.index_schemas import IndexActivated, IndexList, ReindexAccepted, Reindexing
     from perplex_mono.library.schemas import (
         CollectionPage,
         CollectionView,
         DocumentView,
-        IndexActivated,
-        IndexList,
         OperationAccepted,
-        ReindexAccepted,
-        Reindexing,
         UploadAccepted,
     )
     from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView

@@ -16,16 +16,8 @@ from perplex_mono.search.schemas import SearchRequest, SearchResponse
 if TYPE_CHECKING:
     from perplex_mono.backups.schemas import BackupAccepted, BackupView
     from perplex_mono.cli.account_backends import ServerAccounts
-    from perplex_mono.library.schemas import (
-        CollectionPage,
-        DocumentView,
-        IndexActivated,
-        IndexList,
-        OperationAccepted,
-        ReindexAccepted,
-        Reindexing,
-        UploadAccepted,
-    )
+    from perplex_mono.library.index_schemas import IndexActivated, IndexList, ReindexAccepted, Reindexing
+    from perplex_mono.library.schemas import CollectionPage, DocumentView, OperationAccepted, UploadAccepted
     from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
     from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourcePage, SourceView
 
@@ -115,20 +107,20 @@ class ServerBackend:
         return self._server.feed(f"/ws/operations/{quote(operation_id, safe='')}?after={after}")
 
     async def indexes(self, collection_id: str) -> "IndexList":
-        from perplex_mono.library.schemas import IndexList
+        from perplex_mono.library.index_schemas import IndexList
 
         return await self._server.get(
             f"{_collection(collection_id)}/indexes", IndexList, key=("collection", collection_id)
         )
 
     async def reindex(self, collection_id: str, wanted: "Reindexing") -> "ReindexAccepted":
-        from perplex_mono.library.schemas import ReindexAccepted
+        from perplex_mono.library.index_schemas import ReindexAccepted
 
         path = f"{_collection(collection_id)}/reindex"
         return await self._server.call("POST", path, ReindexAccepted, wanted)
 
     async def activate(self, collection_id: str, index_id: str) -> "IndexActivated":
-        from perplex_mono.library.schemas import IndexActivated
+        from perplex_mono.library.index_schemas import IndexActivated
 
         path = f"{_collection(collection_id)}/indexes/{quote(index_id, safe='')}/activate"
         return await self._server.call("POST", path, IndexActivated, key=("index", index_id))
