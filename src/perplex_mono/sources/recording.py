@@ -14,7 +14,8 @@ from perplex_mono.sources.changes import ChangeHandover, Changes
 from perplex_mono.sources.models import Source, SourceFile
 from perplex_mono.sources.progress import ScanProgress
 from perplex_mono.sources.receiving import CopiedFile
-from perplex_mono.sources.repository import SourcedDocumentRepository, SourceFileRepository
+from perplex_mono.sources.repository import SourceFileRepository
+from perplex_mono.sources.sourced_document_repository import SourcedDocumentRepository
 from perplex_mono.sources.walking import FoundFile, Skip, printable
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.telemetry.failpoints import failpoint
