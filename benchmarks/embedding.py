@@ -20,7 +20,7 @@ from benchmarks.rows import Row, print_table, write_json
 from perplex_mono.inference.embedder import Vectors
 from perplex_mono.inference.engine import TorchEmbedder
 from perplex_mono.inference.loading import open_embedder
-from perplex_mono.inference.model_files import find_model
+from perplex_mono.inference.model_location import find_model
 
 DEFAULT_TEXTS = 160
 ROUNDS = 3

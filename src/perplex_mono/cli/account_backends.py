@@ -21,7 +21,7 @@ from perplex_mono.errors import InvalidInput
 from perplex_mono.web.callers import LOCAL_CALLER
 
 if TYPE_CHECKING:
-    from perplex_mono.cli.server_backend import ServerBackend
+    from perplex_mono.cli.server_connection import ServerConnection
     from perplex_mono.container import Container
 
 PAGE = 200
@@ -67,7 +67,7 @@ class Accounts(Protocol):
 class ServerAccounts:
     """Over the server's HTTP API."""
 
-    def __init__(self, server: "ServerBackend") -> None:
+    def __init__(self, server: "ServerConnection") -> None:
         self._server = server
 
     async def set_up(self, first: FirstUser) -> UserView:
@@ -100,7 +100,7 @@ class ServerAccounts:
         return await self._server.call("POST", "/api-keys", KeyMade, new)
 
     async def revoke_key(self, key_id: str) -> None:
-        await self._server.send("DELETE", f"/api-keys/{quote(key_id, safe='')}", ("API key", key_id))
+        await self._server.send("DELETE", f"/api-keys/{quote(key_id, safe='')}", key=("API key", key_id))
 
 
 class LocalAccounts:

@@ -19,15 +19,12 @@ if TYPE_CHECKING:
     from perplex_mono.backups.schemas import BackupAccepted, BackupView
     from perplex_mono.cli.account_backends import Accounts
     from perplex_mono.cli.source_file import SourceFile
+    from perplex_mono.library.index_schemas import IndexActivated, IndexList, ReindexAccepted, Reindexing
     from perplex_mono.library.schemas import (
         CollectionPage,
         CollectionView,
         DocumentView,
-        IndexActivated,
-        IndexList,
         OperationAccepted,
-        ReindexAccepted,
-        Reindexing,
         UploadAccepted,
     )
     from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
@@ -154,7 +151,8 @@ async def open_backend(settings: Settings, server: str | None) -> AsyncIterator[
 
     Raises `Unavailable` when the named server does not answer, `Conflict` when another process holds the directory.
     """
-    from perplex_mono.cli.server_backend import ServerBackend, is_running
+    from perplex_mono.cli.server_backend import ServerBackend
+    from perplex_mono.cli.server_connection import is_running
 
     address = checked_address(server) if server else server_address(settings)
     if await is_running(address):

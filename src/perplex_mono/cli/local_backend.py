@@ -15,17 +15,9 @@ from perplex_mono.cli.source_file import SourceFile
 from perplex_mono.cli.terminal import notices
 from perplex_mono.container import Container, open_container
 from perplex_mono.errors import PerplexError, Unavailable
+from perplex_mono.library.index_schemas import IndexActivated, IndexList, ReindexAccepted, Reindexing
 from perplex_mono.library.media_types import sniff
-from perplex_mono.library.schemas import (
-    CollectionPage,
-    DocumentView,
-    IndexActivated,
-    IndexList,
-    OperationAccepted,
-    ReindexAccepted,
-    Reindexing,
-    UploadAccepted,
-)
+from perplex_mono.library.schemas import CollectionPage, DocumentView, OperationAccepted, UploadAccepted
 from perplex_mono.library.service import ReceivedFile
 from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
 from perplex_mono.search.schemas import SearchRequest, SearchResponse

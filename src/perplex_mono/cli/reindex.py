@@ -10,7 +10,8 @@ from rich.table import Table
 from perplex_mono.cli.backend import open_backend, resolve_collections
 from perplex_mono.cli.operations import follow_to_end
 from perplex_mono.cli.terminal import results, write_json
-from perplex_mono.library.schemas import Chunking, IndexList, Reindexing
+from perplex_mono.library.index_schemas import IndexList, Reindexing
+from perplex_mono.library.schemas import Chunking
 from perplex_mono.settings import Settings
 
 

@@ -11,7 +11,8 @@ from perplex_mono.operations.stalls import StallWatch
 from perplex_mono.settings import Settings
 from perplex_mono.storage.data_directory import DataDirectory
 from perplex_mono.storage.queue import ArqDoorbell
-from perplex_mono.storage.redis_server import NO_PROGRAM, ExternalRedis, RedisEndpoint, RedisServer, find_redis_binary
+from perplex_mono.storage.redis_endpoint import ExternalRedis, RedisEndpoint
+from perplex_mono.storage.redis_server import NO_PROGRAM, RedisServer, find_redis_binary
 from perplex_mono.telemetry.supervision import Supervisor
 from perplex_mono.web.health import Probe
 

@@ -13,6 +13,7 @@ from perplex_mono.library.housekeeping import Housekeeper
 from perplex_mono.library.indexes import IndexService
 from perplex_mono.library.metrics import LibraryMetrics, QueueMetrics
 from perplex_mono.library.recipes import IndexRecipes
+from perplex_mono.library.requeueing import requeue_unready, settle_unfinished
 from perplex_mono.library.service import DocumentService
 from perplex_mono.library.shares import ShareService
 from perplex_mono.library.throughput import Throughput
@@ -64,9 +65,9 @@ async def open_library(settings: Settings, storage: Storage, inference: Inferenc
         overlap_tokens=settings.chunking.overlap_tokens,
     )
     indexes = IndexService(database, ledger, recipes, storage.blobs.require_space)
-    ledger.on_stopped(documents.settle_unfinished)
+    ledger.on_stopped(settle_unfinished)
     ledger.on_stopped(indexes.settle_unfinished)
-    ledger.on_retried(documents.requeue_unready)
+    ledger.on_retried(requeue_unready)
     collections = CollectionService(database, ledger, recipes)
     await collections.ensure_default(LOCAL_USER)
     return Library(bus, ledger, throughput, recipes, documents, collections, indexes, ShareService(database))

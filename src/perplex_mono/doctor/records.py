@@ -20,7 +20,7 @@ from perplex_mono.library.models import (
     StoredPage,
 )
 from perplex_mono.library.repository import PENDING_STATUSES
-from perplex_mono.library.service import ingest_anew
+from perplex_mono.library.requeueing import ingest_anew
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.models import FINAL_STATES, Operation
 from perplex_mono.storage.blobs import BlobStore

@@ -18,7 +18,8 @@ from perplex_mono.inference.encoder import EncoderInput, TextEncoder
 from perplex_mono.inference.engine import TorchEmbedder
 from perplex_mono.inference.generic_encoder import SentenceTransformerEncoder
 from perplex_mono.inference.memory import settle_objects
-from perplex_mono.inference.model_files import BUNDLED_MODEL, BUNDLED_SHA256, ModelFiles, describe_model, find_model
+from perplex_mono.inference.model_files import ModelFiles, describe_model
+from perplex_mono.inference.model_location import BUNDLED_MODEL, BUNDLED_SHA256, find_model
 from perplex_mono.inference.packing import PackedBert, can_pack
 from perplex_mono.inference.priority import never_pause
 

@@ -9,7 +9,8 @@ from perplex_mono.errors import StaleLease, TooLarge
 from perplex_mono.ingestion.pages import Attachment
 from perplex_mono.library.media_types import sniff
 from perplex_mono.library.models import MAX_ATTACHMENT_DEPTH, Document
-from perplex_mono.library.service import clean_name, requeue
+from perplex_mono.library.names import clean_name
+from perplex_mono.library.requeueing import requeue
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.storage.blobs import BlobStore, read_chunks
 

@@ -25,7 +25,7 @@ from perplex_mono.ingestion.pages import Page
 from perplex_mono.ingestion.prepared import PreparedDocument
 from perplex_mono.ingestion.targets import IndexTarget
 from perplex_mono.library.models import Document, SearchIndex
-from perplex_mono.library.service import ingest_anew
+from perplex_mono.library.requeueing import ingest_anew
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.progress import ProgressMeter
 from perplex_mono.telemetry.failpoints import failpoint

@@ -6,10 +6,10 @@ from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Conflict
+from perplex_mono.library.collection_repository import CollectionRepository
 from perplex_mono.library.index_repository import IndexRepository
 from perplex_mono.library.models import DEFAULT_COLLECTION_NAME, Collection, Document, SearchIndex
 from perplex_mono.library.recipes import IndexRecipe, IndexRecipes
-from perplex_mono.library.repository import CollectionRepository
 from perplex_mono.library.schemas import (
     CollectionChanges,
     CollectionPage,

@@ -5,8 +5,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from perplex_mono.errors import Forbidden
+from perplex_mono.library.index_schemas import IndexActivated, IndexList, ReindexAccepted, Reindexing
 from perplex_mono.library.indexes import IndexService
-from perplex_mono.library.schemas import IndexActivated, IndexList, OperationAccepted, ReindexAccepted, Reindexing
+from perplex_mono.library.schemas import OperationAccepted
 from perplex_mono.web.callers import READ, WRITE, Caller
 
 

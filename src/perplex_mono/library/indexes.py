@@ -7,19 +7,19 @@ from datetime import timedelta
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Conflict, NotFound
+from perplex_mono.library.collection_repository import CollectionRepository
 from perplex_mono.library.index_repository import IndexRepository
-from perplex_mono.library.models import Collection, SearchIndex
-from perplex_mono.library.recipes import IndexRecipes
-from perplex_mono.library.repository import CollectionRepository
-from perplex_mono.library.schemas import (
+from perplex_mono.library.index_schemas import (
     IndexActivated,
     IndexList,
     IndexView,
-    OperationAccepted,
     ReindexAccepted,
     Reindexing,
     index_view,
 )
+from perplex_mono.library.models import Collection, SearchIndex
+from perplex_mono.library.recipes import IndexRecipes
+from perplex_mono.library.schemas import OperationAccepted
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.models import FINAL_STATES, Operation
 from perplex_mono.storage.database import Database

@@ -1,22 +1,22 @@
 """Documents: received once, listed, changed, retried, deleted. Reading and indexing them is the pipeline's work."""
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from sqlalchemy import update
-from sqlmodel import col, select
+from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from perplex_mono.errors import Conflict, DataCorrupt, FailureCode, TooLarge
+from perplex_mono.errors import Conflict, DataCorrupt, TooLarge
 from perplex_mono.library.backlog import Backlog
-from perplex_mono.library.index_repository import IndexRepository
+from perplex_mono.library.collection_repository import CollectionRepository
 from perplex_mono.library.models import Collection, Document
+from perplex_mono.library.names import clean_name
 from perplex_mono.library.removal import hide_documents, with_replaced
-from perplex_mono.library.repository import CollectionRepository, DocumentRepository
+from perplex_mono.library.repository import DocumentRepository
+from perplex_mono.library.requeueing import requeue
 from perplex_mono.library.schemas import (
     DocumentChanges,
     DocumentPage,
@@ -27,7 +27,6 @@ from perplex_mono.library.schemas import (
     document_view,
 )
 from perplex_mono.operations.ledger import Ledger
-from perplex_mono.operations.models import Operation
 from perplex_mono.storage.blobs import BlobStore, IncomingBlob
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import utc_now
@@ -35,7 +34,6 @@ from perplex_mono.telemetry.failpoints import failpoint
 
 MAX_METADATA_BYTES = 64 * 1024
 SINGLE_PRIORITY = 1  # of one document, for which somebody waits
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -182,35 +180,6 @@ class DocumentService:
             )
         return OperationAccepted(operation_id=operation.id)
 
-    @staticmethod
-    async def settle_unfinished(session: AsyncSession, operation: Operation) -> None:
-        """What becomes of the documents an operation leaves unfinished.
-
-        They fail with it and its reason, or are cancelled with it and lose what was read of them; when it is paused,
-        they wait, and nobody blames them for having been in flight.
-        """
-        repository = DocumentRepository(session)
-        if operation.state in ("failed", "dead"):
-            failure: FailureCode = "internal"
-            reason = operation.error_message
-            await repository.update_pending(
-                operation.id, status="failed", failure_code=failure, failure_message=reason, updated_at=utc_now()
-            )
-            operation.failed_count = await repository.count_failed(operation.id)
-        elif operation.state == "cancelled":
-            await repository.update_pending(operation.id, status="cancelled", updated_at=utc_now())
-            await repository.purge_partial(operation.id)
-        elif operation.state == "paused":
-            await repository.update_pending(operation.id, attempts=0)
-
-    @staticmethod
-    async def requeue_unready(session: AsyncSession, operation: Operation) -> None:
-        """Whatever of an operation failed or was cancelled is to be ingested again."""
-        unready = (col(Document.operation_id) == operation.id) & col(Document.status).in_(("failed", "cancelled"))
-        for document in (await session.exec(select(Document).where(unready))).all():
-            requeue(document, operation.id)
-        operation.done, operation.total = await DocumentRepository(session).count_pages(operation.id)
-
     async def original(self, document_id: str, owner_id: str) -> tuple[DocumentView, str]:
         """The document and the path of its bytes. Raises `NotFound`, or `DataCorrupt` when the bytes are gone."""
         view = await self.get(document_id, owner_id)
@@ -255,20 +224,6 @@ class DocumentService:
         return list(fresh.values()), again, answers
 
 
-def clean_name(name: str, max_chars: int) -> str:
-    """A name fit to show: no folders, control or direction characters; shortened in the middle, extension kept."""
-    name = unicodedata.normalize("NFC", name.replace("\\", "/")).rsplit("/", 1)[-1]
-    name = _UNPRINTABLE.sub("", name).strip()
-    if not name.strip("."):
-        return "unnamed"
-    if len(name) <= max_chars:
-        return name
-    stem, dot, extension = name.rpartition(".")
-    if not dot or len(extension) > 10:
-        return name[: max_chars - 1] + "…"
-    return stem[: max_chars - len(extension) - 2] + "…." + extension
-
-
 async def _keep_for_good(session: AsyncSession, document: Document) -> None:
     """Somebody handed these bytes over: from now on no folder source removes them, and no newer version does."""
     if document.source_id is not None:
@@ -281,26 +236,3 @@ def _require_small(metadata: Mapping[str, Any]) -> None:
     size = len(msgspec.json.encode(metadata))
     if size > MAX_METADATA_BYTES:
         raise TooLarge(f"The metadata has {size} bytes; at most {MAX_METADATA_BYTES} are taken.")
-
-
-def requeue(document: Document, operation_id: str) -> None:
-    """Have an operation ingest the document anew, its past failures forgotten."""
-    document.operation_id = operation_id
-    document.status = "received"
-    document.attempts = 0
-    document.failure_code = document.failure_message = None
-    document.updated_at = utc_now()
-
-
-async def ingest_anew(session: AsyncSession, ledger: Ledger, document: Document) -> None:
-    """Queue a ready document to be read once more, in the caller's transaction; no index holds it until it was."""
-    operation = await ledger.enqueue(
-        session,
-        owner_id=document.owner_id,
-        kind="ingest",
-        collection_id=document.collection_id,
-        total=1,
-        unit="pages",
-    )
-    requeue(document, operation.id)
-    await IndexRepository(session).leave(document.id)

@@ -6,8 +6,8 @@ from perplex_mono.accounts.audit import record
 from perplex_mono.accounts.models import User
 from perplex_mono.accounts.repository import UserRepository
 from perplex_mono.errors import Conflict, NotFound
+from perplex_mono.library.collection_repository import CollectionRepository
 from perplex_mono.library.models import DEFAULT_COLLECTION_NAME, Access, Share
-from perplex_mono.library.repository import CollectionRepository
 from perplex_mono.library.schemas import NewShare, ShareList, ShareView
 from perplex_mono.operations.repository import OperationRepository
 from perplex_mono.storage.database import Database

@@ -8,9 +8,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from perplex_mono.errors import ConfigurationError, Unavailable
 from perplex_mono.inference.embedder import Vectors
 from perplex_mono.inference.models import EmbeddingModels
+from perplex_mono.library.collection_repository import CollectionRepository
 from perplex_mono.library.index_repository import IndexRepository
 from perplex_mono.library.models import DEFAULT_COLLECTION_NAME, Collection, SearchIndex
-from perplex_mono.library.repository import CollectionRepository, DocumentRepository
+from perplex_mono.library.repository import DocumentRepository
 from perplex_mono.search.schemas import SearchFilters, SearchRequest
 from perplex_mono.storage.database import Database
 

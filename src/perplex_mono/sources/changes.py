@@ -8,12 +8,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.library.models import Document
 from perplex_mono.library.removal import hide_documents
-from perplex_mono.library.service import requeue
+from perplex_mono.library.requeueing import requeue
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.models import FINAL_STATES, Operation
 from perplex_mono.operations.repository import OperationRepository
 from perplex_mono.sources.progress import ScanProgress
-from perplex_mono.sources.repository import SourcedDocumentRepository
+from perplex_mono.sources.sourced_document_repository import SourcedDocumentRepository
 from perplex_mono.sources.walking import Skip, printable
 from perplex_mono.storage.blobs import IncomingBlob, keep_all
 from perplex_mono.telemetry.failpoints import failpoint

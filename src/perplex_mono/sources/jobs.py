@@ -22,7 +22,7 @@ from perplex_mono.sources.mounts import refuse_emptied, spare_out_of_sight
 from perplex_mono.sources.progress import ScanProgress
 from perplex_mono.sources.receiving import FileReceiver
 from perplex_mono.sources.recording import ScanRecorder
-from perplex_mono.sources.repository import SourcedDocumentRepository
+from perplex_mono.sources.sourced_document_repository import SourcedDocumentRepository
 from perplex_mono.sources.walking import Found, Walk
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database

@@ -1,21 +1,20 @@
-"""Writes down what a scan found in a few files, in one transaction: rows, new documents, and what took whose place."""
+"""Writes down what a scan found in a few files, in one transaction: rows, skips, and new documents."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.library.models import Document
-from perplex_mono.library.repository import PENDING_STATUSES, DocumentRepository
-from perplex_mono.library.service import clean_name
+from perplex_mono.library.repository import DocumentRepository
 from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.sources.changes import ChangeHandover, Changes
 from perplex_mono.sources.models import Source, SourceFile
 from perplex_mono.sources.progress import ScanProgress
 from perplex_mono.sources.receiving import CopiedFile
-from perplex_mono.sources.repository import SourcedDocumentRepository, SourceFileRepository
-from perplex_mono.sources.walking import FoundFile, Skip, printable
+from perplex_mono.sources.repository import SourceFileRepository
+from perplex_mono.sources.succession import Succession, living
+from perplex_mono.sources.walking import FoundFile, Skip
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.telemetry.failpoints import failpoint
 
@@ -55,7 +54,7 @@ class ScanRecorder:
         self._source = source
         self._progress = progress
         self._handover = ChangeHandover(ledger, progress)
-        self._max_name_chars = max_name_chars
+        self._succession = Succession(source, max_name_chars)
 
     async def record(
         self, findings: Iterable[Finding], again: Sequence[str] = (), moved: Mapping[bytes, SourceFile] | None = None
@@ -93,19 +92,10 @@ class ScanRecorder:
             for file in files:
                 await session.delete(file)
             await session.flush()
-            await self._name_after_others(session, files)
+            await self._succession.name_after_others(session, files)
             self._ledger.mark_checkpoint(operation)
         self._progress.add("removed", sum(file.document_id is not None for file in files))
         return len(files) == limit
-
-    async def _name_after_others(self, session: AsyncSession, files: Sequence[SourceFile]) -> None:
-        """Documents lost these files; one that is named after such a file takes the name of one it still has."""
-        names = defaultdict(set)
-        for file in files:
-            names[file.document_id or ""].add(self._name(file.path))
-        for document, path in await SourcedDocumentRepository(session).list_used(list(names)):
-            if document.source_id is not None and document.name in names[document.id]:
-                document.name = self._name(path)
 
     async def _skip(self, session: AsyncSession, skip: Skip, changes: Changes) -> None:
         row = await self._row(session, skip.path)
@@ -126,12 +116,12 @@ class ScanRecorder:
         _identify(row, known.file)
         row.sha256, row.document_id = before.sha256, before.document_id
         row.skip_reason = before.skip_reason if before.sha256 is None else None
-        document = await self._living(session, row.document_id)
-        if before.path in moved and await self._rename(session, before, row, document):
+        document = await living(session, row.document_id)
+        if before.path in moved and await self._succession.rename(session, before, row, document):
             self._progress.add("renamed")
         else:
             self._progress.add("new" if old_id is None else "changed")
-        await self._leave(session, row, old_id, document, changes)
+        await self._succession.leave(session, row, old_id, document, changes)
 
     async def _copied(
         self, session: AsyncSession, copied: CopiedFile, moved: Mapping[bytes, SourceFile], changes: Changes
@@ -151,11 +141,11 @@ class ScanRecorder:
         if document.status in ("failed", "cancelled"):
             changes.again.append(document)
         row.document_id = document.id
-        if old_sha256 is None and await self._moved_from(session, moved, row, document):
+        if old_sha256 is None and await self._succession.moved_from(session, moved, row, document):
             self._progress.add("renamed")
         elif old_sha256 != sha256:
             self._progress.add("new" if old_sha256 is None else "changed")
-        await self._leave(session, row, old_id, document, changes)
+        await self._succession.leave(session, row, old_id, document, changes)
 
     async def _new_document(
         self, session: AsyncSession, copied: CopiedFile, row: SourceFile, changes: Changes
@@ -165,13 +155,13 @@ class ScanRecorder:
             owner_id=self._source.owner_id,
             collection_id=self._source.collection_id,
             operation_id=self._claim.operation_id,  # until the child operation is there
-            name=self._name(row.path),
+            name=self._succession.name(row.path),
             sha256=copied.blob.sha256,
             size_bytes=copied.blob.size_bytes,
             media_type=media_type or copied.media_type,
             source_id=self._source.id,
         )
-        old = await self._living(session, row.document_id)
+        old = await living(session, row.document_id)
         if old is not None:
             document.tags, document.meta = list(old.tags), dict(old.meta)
             if old.source_id is not None and old.name != document.name:
@@ -182,75 +172,12 @@ class ScanRecorder:
         changes.blobs.append(copied.blob)
         return document
 
-    async def _moved_from(
-        self, session: AsyncSession, moved: Mapping[bytes, SourceFile], row: SourceFile, document: Document
-    ) -> bool:
-        """Whether `row` is a file that stood for the document and is not where it was."""
-        for before in moved.values():
-            if before.document_id == document.id and await self._rename(session, before, row, document):
-                return True
-        return False
-
-    async def _leave(
-        self, session: AsyncSession, row: SourceFile, old_id: str | None, new: Document | None, changes: Changes
-    ) -> None:
-        """A file went over from one document to another, perhaps as the last one of the old.
-
-        A new version takes the old one's place when it becomes ready. An old one that never became ready goes at once,
-        and what it was to replace awaits the new one.
-        """
-        documents = SourcedDocumentRepository(session)
-        if new is not None:
-            await documents.keep(new.id)
-        await session.flush()
-        old = await self._living(session, old_id)
-        if old is None or new is None or old.id == new.id:
-            return
-        if await documents.is_used(old.id):
-            await self._name_after_others(
-                session, [SourceFile(source_id=row.source_id, path=row.path, document_id=old.id)]
-            )
-            return
-        if old.source_id is None:
-            return
-        if old.status in PENDING_STATUSES:
-            changes.superseded.append(old)
-        if old.status == "ready" and new.status != "ready":
-            new.replaces_id = new.replaces_id or old.id
-        elif new.status != "ready":
-            new.replaces_id, old.replaces_id = new.replaces_id or old.replaces_id, None
-
-    async def _rename(
-        self, session: AsyncSession, before: SourceFile, row: SourceFile, document: Document | None
-    ) -> bool:
-        """The file that was at `before` is at `row` now, and so is the document's name, if it came from there.
-
-        False when that file turned up elsewhere already.
-        """
-        gone = await SourceFileRepository(session, self._source.id).find(before.path)
-        if gone is None:
-            return False
-        if gone.identity == before.identity:
-            await session.delete(gone)
-            await session.flush()
-        if document is not None and document.source_id is not None and document.name == self._name(before.path):
-            document.name = self._name(row.path)
-        return True
-
     async def _row(self, session: AsyncSession, path: bytes) -> SourceFile:
         row = await SourceFileRepository(session, self._source.id).find(path)
         if row is None:
             row = SourceFile(source_id=self._source.id, path=path)
             session.add(row)
         return row
-
-    @staticmethod
-    async def _living(session: AsyncSession, document_id: str | None) -> Document | None:
-        document = await session.get(Document, document_id) if document_id is not None else None
-        return None if document is None or document.status == "deleting" else document
-
-    def _name(self, path: bytes) -> str:
-        return clean_name(printable(path), self._max_name_chars)
 
 
 def _identify(row: SourceFile, file: FoundFile) -> None:

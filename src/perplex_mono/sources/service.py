@@ -9,8 +9,8 @@ from loguru import logger
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Conflict, InvalidInput, NotFound
+from perplex_mono.library.collection_repository import CollectionRepository
 from perplex_mono.library.models import Collection
-from perplex_mono.library.repository import CollectionRepository
 from perplex_mono.library.schemas import OperationAccepted
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.models import Operation
@@ -19,7 +19,7 @@ from perplex_mono.operations.service import OperationService
 from perplex_mono.sources.folders import AllowedFolders
 from perplex_mono.sources.globs import find_fault
 from perplex_mono.sources.models import FileStatus, Source
-from perplex_mono.sources.repository import SourcedDocumentRepository, SourceFileRepository, SourceRepository
+from perplex_mono.sources.repository import SourceFileRepository, SourceRepository
 from perplex_mono.sources.schemas import (
     FileCounts,
     NewSource,
@@ -30,6 +30,7 @@ from perplex_mono.sources.schemas import (
     file_view,
     source_view,
 )
+from perplex_mono.sources.sourced_document_repository import SourcedDocumentRepository
 from perplex_mono.sources.walking import printable
 from perplex_mono.storage.database import Database, after_commit
 

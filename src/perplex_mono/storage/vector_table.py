@@ -1,4 +1,4 @@
-"""One LanceDB table and everything that may be done to it: whole documents in and out, two kinds of search, upkeep.
+"""One LanceDB table and everything that may be done to it: whole documents in and out, searches, checks, upkeep.
 
 All writes pass one lock per table (concurrent merges double rows, optimising beside a writer loses or destroys),
 run to their end even when the caller is cancelled (Lance cannot stop a commit), and return only after fsync (Lance
@@ -7,8 +7,7 @@ itself never calls it).
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,23 +15,16 @@ from typing import Any, TypeVar
 import lancedb
 import numpy as np
 from lancedb import AsyncConnection, AsyncTable
-from lancedb.expr import Expr, col
-from lancedb.query import MatchQuery
 from loguru import logger
 from numpy.typing import NDArray
 
-from perplex_mono.errors import DataCorrupt, InvalidInput, Unavailable
+from perplex_mono.errors import DataCorrupt, InvalidInput
 from perplex_mono.storage import vector_indexes as indexes
 from perplex_mono.storage.lance_files import SyncedFolder, folder_bytes, truncated_files
 from perplex_mono.storage.vector_purge import oldest_deletion_seconds, rewrite_rows
 from perplex_mono.storage.vector_rows import RowStream, table_schema
-from perplex_mono.storage.vector_types import (
-    DocumentRows,
-    Maintenance,
-    TableHealth,
-    TableVerification,
-    VectorHit,
-)
+from perplex_mono.storage.vector_search import chunks_with_words, first_line, holds_any, nearest_chunks, of_documents
+from perplex_mono.storage.vector_types import DocumentRows, Maintenance, TableHealth, TableVerification, VectorHit
 
 T = TypeVar("T")
 SCAN_ROWS = 1_024
@@ -72,35 +64,12 @@ class VectorTable:
         """Nearest chunks by cosine similarity, best first; `exact` reads every row instead of the vector index."""
         if vector.shape != (self.dimension,) or not np.isfinite(vector).all():
             raise InvalidInput(f"The query vector must be {self.dimension} finite numbers.")
-        if limit < 1 or (document_ids is not None and not document_ids):
-            return []
-        query = self._table.query().nearest_to(vector).distance_type("cosine").limit(limit)
-        if exact or self._vector_index_rows is None:
-            query = query.bypass_vector_index()
-        else:
-            # Lists beyond the probes are read only while a filter leaves fewer hits than asked for.
-            query = query.maximum_nprobes(0).minimum_nprobes(indexes.probes(self._vector_index_rows))
-            query = query.refine_factor(indexes.refine_factor(limit))
-        if document_ids is not None:
-            query = query.where(_of_documents(document_ids))
-        with self._damage_told():
-            found = await query.select(["id", "document_id", "_distance"]).to_arrow()
-        columns = (found.column(name).to_pylist() for name in ("id", "document_id", "_distance"))
-        return [VectorHit(key, document, 1.0 - distance) for key, document, distance in zip(*columns, strict=True)]
+        indexed_rows = None if exact else self._vector_index_rows
+        return await nearest_chunks(self._table, vector, limit, document_ids, indexed_rows)
 
     async def search_text(self, query_text: str, limit: int, document_ids: Collection[str] | None) -> list[VectorHit]:
         """Best chunks by BM25 for any word of the query, best first; the text is words only, never query syntax."""
-        if limit < 1 or not query_text.strip() or (document_ids is not None and not document_ids):
-            return []
-        # Handed over as bare text, a query between double quotes would become a phrase search, which needs positions.
-        words = MatchQuery(query_text, "text")  # type: ignore[call-arg]  # pydantic defaults, which mypy cannot see
-        query = self._table.query().nearest_to_text(words).limit(limit)
-        if document_ids is not None:
-            query = query.where(_of_documents(document_ids))
-        with self._damage_told():
-            found = await query.select(["id", "document_id", "_score"]).to_arrow()
-        columns = (found.column(name).to_pylist() for name in ("id", "document_id", "_score"))
-        return [VectorHit(key, document, score) for key, document, score in zip(*columns, strict=True)]
+        return await chunks_with_words(self._table, query_text, limit, document_ids)
 
     async def scan(self) -> AsyncIterator[list[tuple[str, str]]]:
         """Read every column of every row, in batches; yield (id, document_id); DataCorrupt if a file is unreadable."""
@@ -110,7 +79,7 @@ class VectorTable:
             async for batch in stream:
                 yield list(zip(batch.column("id").to_pylist(), batch.column("document_id").to_pylist(), strict=True))
         except (RuntimeError, OSError, ValueError) as error:
-            raise DataCorrupt(f"Vector table {self._table.name} cannot be read: {_first_line(error)}") from error
+            raise DataCorrupt(f"Vector table {self._table.name} cannot be read: {first_line(error)}") from error
         finally:
             self._scans -= 1
 
@@ -136,7 +105,7 @@ class VectorTable:
             rows = await self._table.count_rows()
             damaged = await asyncio.to_thread(truncated_files, self._path)
         except (RuntimeError, OSError, ValueError) as error:
-            return TableHealth(self._table.name, False, 0, _first_line(error))
+            return TableHealth(self._table.name, False, 0, first_line(error))
         reason = f"{len(damaged)} truncated files, first {damaged[0]}" if damaged else ""
         return TableHealth(self._table.name, not damaged, rows, reason)
 
@@ -170,16 +139,6 @@ class VectorTable:
             await asyncio.wait(self._writes)
         self._table.close()  # type: ignore[no-untyped-call] # lancedb leaves it bare
 
-    @contextmanager
-    def _damage_told(self) -> Iterator[None]:
-        """A search that fails on the table's files says so, and what to do, instead of ending as an unknown error."""
-        try:
-            yield
-        except (RuntimeError, OSError, ValueError) as error:
-            logger.error("vectors.search_failed", table=self._table.name, reason=_first_line(error))
-            hint = "`perplex-mono doctor --repair`, with the server stopped, rebuilds it"
-            raise Unavailable("vectors", f"table {self._table.name} cannot be read; {hint}") from error
-
     async def _write(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run `work` under the lock, then fsync; a cancelled caller leaves, the write goes on to its end."""
         task = asyncio.create_task(self._locked(work))
@@ -196,17 +155,17 @@ class VectorTable:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._writes.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            logger.debug("vectors.write_failed", table=self._table.name, error=_first_line(error))
+            logger.debug("vectors.write_failed", table=self._table.name, error=first_line(error))
 
     async def _commit(self, documents: Sequence[DocumentRows], names: Sequence[str]) -> int:
         rows = RowStream(documents, await self._table.schema())
-        fresh = all(document.fresh for document in documents) and not await self._holds_any(names)
+        fresh = all(document.fresh for document in documents) and not await holds_any(self._table, names)
         try:
             if fresh:
                 await self._table.add(rows.reader())
             else:
                 merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-                await merge.when_not_matched_by_source_delete(_of_documents(names)).execute(rows.reader())
+                await merge.when_not_matched_by_source_delete(of_documents(names)).execute(rows.reader())
         except (RuntimeError, OSError, ValueError) as error:
             if rows.error is None:
                 raise
@@ -214,13 +173,8 @@ class VectorTable:
         return rows.rows
 
     async def _delete(self, document_ids: Collection[str]) -> None:
-        if await self._holds_any(document_ids):  # a delete that finds nothing would make a version all the same
-            await self._table.delete(_of_documents(document_ids))
-
-    async def _holds_any(self, document_ids: Collection[str]) -> bool:
-        """Whether any is here, new ones included: a crash may have come between their commit and the ledger's."""
-        query = self._table.query().where(_of_documents(document_ids)).select(["document_id"]).limit(1)
-        return bool((await query.to_arrow()).num_rows)
+        if await holds_any(self._table, document_ids):  # a delete that finds nothing would make a version all the same
+            await self._table.delete(of_documents(document_ids))
 
     async def _maintain(self, idle: bool) -> Maintenance:
         started = time.perf_counter()
@@ -258,15 +212,6 @@ class VectorTable:
         config = indexes.vector_index(rows)
         await self._table.create_index("vector", config=config, name=indexes.VECTOR_INDEX, replace=True)
         self._vector_index_rows = rows
-
-
-def _of_documents(document_ids: Collection[str]) -> Expr:
-    return col("document_id").isin(list(document_ids))
-
-
-def _first_line(error: BaseException) -> str:
-    """Lance appends its source lines and Python tracebacks to messages."""
-    return str(error).partition("\n")[0][:300]
 
 
 async def connect(directory: Path) -> AsyncConnection:

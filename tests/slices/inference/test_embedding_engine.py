@@ -18,7 +18,8 @@ from perplex_mono.inference.device import choose_device, is_out_of_memory
 from perplex_mono.inference.embedder import Vectors
 from perplex_mono.inference.engine import TorchEmbedder
 from perplex_mono.inference.loading import load_encoder, lowest_cosine, open_embedder
-from perplex_mono.inference.model_files import BUNDLED_SHA256, describe_model, find_model
+from perplex_mono.inference.model_files import describe_model
+from perplex_mono.inference.model_location import BUNDLED_SHA256, find_model
 
 MODEL = find_model("bundled")
 TEXTS = [
@@ -240,7 +241,8 @@ class Watch:
             print(os.environ.get("GOMP_SPINCOUNT"))
 sys.meta_path.insert(0, Watch())
 from perplex_mono.inference.loading import load_encoder
-from perplex_mono.inference.model_files import describe_model, find_model
+from perplex_mono.inference.model_files import describe_model
+from perplex_mono.inference.model_location import find_model
 load_encoder(describe_model(find_model("bundled")), device="cpu")
 print(sorted({"transformers", "sentence_transformers"} & set(sys.modules)))
 """

@@ -2,7 +2,7 @@
 
 from perplex_mono.library.collections import CollectionService
 from perplex_mono.library.models import Document
-from perplex_mono.library.service import DocumentService
+from perplex_mono.library.requeueing import settle_unfinished
 from perplex_mono.operations.ledger import Ledger
 from perplex_mono.operations.service import OperationService
 from perplex_mono.storage.database import Database
@@ -11,7 +11,7 @@ from perplex_mono.storage.database import Database
 async def test_documents_of_an_operation_that_gave_up_fail_with_its_reason(
     database: Database, ledger: Ledger, operations: OperationService, collections: CollectionService
 ) -> None:
-    ledger.on_stopped(DocumentService.settle_unfinished)
+    ledger.on_stopped(settle_unfinished)
     await collections.ensure_default("local")
     collection = await collections.get("default", "local")
     async with database.write() as session:

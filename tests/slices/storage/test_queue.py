@@ -15,7 +15,8 @@ import pytest
 from redis.asyncio import Redis
 
 from perplex_mono.storage.queue import QUEUE_NAME, ArqDoorbell, decode_job, encode_job
-from perplex_mono.storage.redis_server import ExternalRedis, RedisEndpoint, RedisServer, find_redis_binary
+from perplex_mono.storage.redis_endpoint import ExternalRedis, RedisEndpoint
+from perplex_mono.storage.redis_server import RedisServer, find_redis_binary
 
 BINARY = find_redis_binary()
 pytestmark = [

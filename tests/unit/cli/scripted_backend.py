@@ -8,14 +8,11 @@ from perplex_mono.answers.schemas import Answer, AnswerRequest
 from perplex_mono.backups.schemas import BackupAccepted, BackupView
 from perplex_mono.cli.source_file import SourceFile
 from perplex_mono.errors import PerplexError
+from perplex_mono.library.index_schemas import IndexActivated, IndexList, ReindexAccepted, Reindexing
 from perplex_mono.library.schemas import (
     CollectionPage,
     DocumentView,
-    IndexActivated,
-    IndexList,
     OperationAccepted,
-    ReindexAccepted,
-    Reindexing,
     UploadAccepted,
     UploadedDocument,
 )

@@ -12,8 +12,9 @@ from perplex_mono.cli.operations import event_line, show_operations, summary
 from perplex_mono.cli.progress_bar import ProgressBar, amount, counted, describe, duration, figures, shorten
 from perplex_mono.cli.reindex import index_table, way_back
 from perplex_mono.cli.search import show_results
+from perplex_mono.library.index_schemas import IndexList, IndexView
 from perplex_mono.library.models import IndexState
-from perplex_mono.library.schemas import ChunkingView, IndexList, IndexView
+from perplex_mono.library.schemas import ChunkingView
 from perplex_mono.operations.schemas import Envelope, ErrorView, OperationPage, OperationView
 from perplex_mono.search.schemas import Highlight, Hit, HitDocument, Ranks, Scores, SearchResponse
 

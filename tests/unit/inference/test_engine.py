@@ -25,7 +25,8 @@ from perplex_mono.inference.encoder import EncoderInput, Pause
 from perplex_mono.inference.engine import TorchEmbedder
 from perplex_mono.inference.fake_ocr import FakeOcrEngine
 from perplex_mono.inference.metrics import EngineMetrics, InferenceMetrics
-from perplex_mono.inference.model_files import describe_model, find_model
+from perplex_mono.inference.model_files import describe_model
+from perplex_mono.inference.model_location import find_model
 from perplex_mono.inference.priority import QueryPriority
 from perplex_mono.telemetry.log_lines import json_line, operation_id_var
 from perplex_mono.telemetry.traces import current_span, span

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from perplex_mono.errors import ConfigurationError, DataCorrupt
-from perplex_mono.inference.model_files import BUNDLED_SHA256, describe_model, find_model
+from perplex_mono.inference.model_files import describe_model
+from perplex_mono.inference.model_location import BUNDLED_SHA256, find_model
 
 
 @pytest.fixture
@@ -119,15 +120,6 @@ def test_newer_pooling_files_are_read_too(model: Path) -> None:
 def test_what_is_missing_is_named(tmp_path: Path, model: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"modules\.json"):
         describe_model(tmp_path)
-    with pytest.raises(ConfigurationError, match="/no/such/folder"):
-        find_model("/no/such/folder")
     (model / "tokenizer.json").unlink()
     with pytest.raises(ConfigurationError, match=r"tokenizer\.json"):
         describe_model(model)
-
-
-def test_a_name_is_looked_up_on_this_machine_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-
-    with pytest.raises(ConfigurationError, match="allow_download"):
-        find_model("nobody/no-such-model")

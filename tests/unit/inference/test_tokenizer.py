@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from perplex_mono.errors import ConfigurationError
-from perplex_mono.inference.model_files import describe_model, find_model
+from perplex_mono.inference.model_files import describe_model
+from perplex_mono.inference.model_location import find_model
 from perplex_mono.inference.tokenizer import ModelTokenizer, TokenCounter
 
 TOKENIZER = find_model("bundled") / "tokenizer.json"
