@@ -38,12 +38,9 @@ def test_every_command_is_described_and_exists() -> None:
 
 
 def test_every_call_exists() -> None:
-    paths = {f"{getattr(route, 'path', '')}" for route in ROUTES}
-    known = " ".join(sorted({path for item in ROUTES for path in _paths(item)} | paths))
     for row in table_after("The HTTP API"):
         for path in re.findall(r"(/[a-z][\w/{}-]*)", row[0]):
-            pattern = re.sub(r"\\\{\w+\\\}", r"\\{[\\w:]+\\}", re.escape(path))
-            assert re.search(rf"(^| ){pattern}( |$)", known), path
+            assert is_answered(path), path
 
 
 def test_every_format_is_named() -> None:
@@ -58,6 +55,13 @@ def test_every_format_is_named() -> None:
 def test_every_link_leads_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def is_answered(path: str) -> bool:
+    """Whether there is a route for the path, whatever the names of its parameters."""
+    known = {f"{getattr(route, 'path', '')}" for route in ROUTES} | {path for item in ROUTES for path in _paths(item)}
+    pattern = re.sub(r"\\\{\w+\\\}", r"\\{[\\w:]+\\}", re.escape(path))
+    return any(re.fullmatch(pattern, route) for route in known)
 
 
 def _paths(handler: object) -> set[str]:

@@ -1,7 +1,6 @@
 """Backup and restore as an operator does them: by the documentation, and while the library is in full use."""
 
 import json
-import re
 import shlex
 import subprocess
 import threading
@@ -11,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.console_blocks import ShownCommand, shown_commands
 from tests.server_process import ServerProcess, free_port
 from tests.system.test_command_line import CommandLine
 
@@ -18,17 +18,9 @@ ROOT = Path(__file__).parents[2]
 WORDS = ("heron", "plover", "godwit", "curlew", "dunlin", "whimbrel")
 
 
-def documented() -> list[tuple[str, list[str]]]:
-    """Each command of the page with the lines shown below it."""
-    page = (ROOT / "docs" / "backup.md").read_text(encoding="utf-8")
-    commands: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                commands.append((line.removeprefix("$ perplex-mono "), []))
-            else:
-                commands[-1][1].append(line)
-    return commands
+def documented() -> list[ShownCommand]:
+    """The commands of the page."""
+    return shown_commands((ROOT / "docs" / "backup.md").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -63,7 +55,7 @@ def test_the_commands_of_the_documentation_do_what_it_says(server: ServerProcess
     commands = commands_for(server, tmp_path)
     ran = []
     for command, shown in documented():
-        words = shlex.split(command)
+        words = shlex.split(command.removeprefix("perplex-mono "))
         if words[0] == "restore" and "--check" not in words:
             assert server.stop() == 0
         done = commands.run(*words)
