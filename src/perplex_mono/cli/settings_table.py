@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 from msgspec import UNSET
@@ -47,10 +47,10 @@ def describe_settings(
 async def show_server_settings(server: str, *, as_json: bool) -> int:
     """Print the settings that a server holds now; exit code."""
     from perplex_mono.cli.backend import api_key, checked_address
-    from perplex_mono.cli.server_backend import ServerBackend
+    from perplex_mono.cli.server_connection import ServerConnection
 
-    async with ServerBackend(checked_address(server), api_key(os.environ)) as backend:
-        found = await backend.call("GET", "/settings", SettingList)
+    async with aclosing(ServerConnection(checked_address(server), api_key(os.environ))) as connection:
+        found = await connection.get("/settings", SettingList)
     _print(found.items, as_json=as_json)
     return 0
 
@@ -78,12 +78,12 @@ def as_text(name: str, value: Any) -> str:
 
 async def _change(configuration: Configuration, server: str | None, changes: Mapping[str, Any]) -> SettingList:
     from perplex_mono.cli.backend import api_key, checked_address, server_address
-    from perplex_mono.cli.server_backend import ServerBackend, is_running
+    from perplex_mono.cli.server_connection import ServerConnection, is_running
 
     address = checked_address(server) if server else server_address(configuration.settings())
     if server or await is_running(address):
-        async with ServerBackend(address, api_key(os.environ)) as backend:
-            return await backend.call("PATCH", "/settings", SettingList, json=dict(changes))
+        async with aclosing(ServerConnection(address, api_key(os.environ))) as connection:
+            return await connection.call("PATCH", "/settings", SettingList, json=dict(changes))
     return await _change_stored(configuration, changes)
 
 
