@@ -184,9 +184,3 @@ def test_developing_is_asked_for() -> None:
     cuda = yaml.safe_load(FILES[2].read_text(encoding="utf-8"))["services"]["perplex"]
     assert cuda["build"]["args"] == {"TORCH": "cuda"}
     assert cuda["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
-
-
-def test_every_link_of_the_pages_for_operators_leads_somewhere() -> None:
-    for name in ("deployment.md", "monitoring.md"):
-        for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "docs" / name).read_text(encoding="utf-8")):
-            assert (ROOT / "docs" / target).exists(), f"{name}: {target}"
