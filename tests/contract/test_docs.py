@@ -28,16 +28,6 @@ SYSTEM_PROGRAMS = {"amtool", "docker", "export", "git", "install", "kubectl", "m
 works in a folder of the system's. All else is `console`, which is run."""
 OTHER_VARIABLES = {"PERPLEX_API_KEY", "PERPLEX_API_KEY_FILE", "PERPLEX_CPUS", "PERPLEX_MEMORY"}
 MIN_QUOTED_CHARS = 4
-AHEAD = ("Set up by questions", "Change settings while it runs")
-
-
-def text_of(page: Path) -> str:
-    """The page without the sections about what this version does not have yet."""
-    text = page.read_text(encoding="utf-8")
-    for heading in AHEAD:
-        if f"\n## {heading}\n" in text:
-            text = text.replace(section(text, heading), "")
-    return text
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
@@ -142,7 +132,7 @@ def test_every_configuration_shown_can_be_loaded(page: Path, tmp_path: Path) -> 
 @EVERY_PAGE
 def test_every_setting_named_exists(page: Path) -> None:
     sections = "|".join(Settings.__struct_fields__)
-    for code in inline_code(text_of(page)):
+    for code in inline_code(page.read_text(encoding="utf-8")):
         named = re.match(rf"((?:{sections})\.[a-z_]+)( = .+)?$", code)
         if named is not None and named[1] not in setting_names():
             assert is_said(named[1]), f"{named[1]} is neither a setting nor an event or a span"
@@ -158,7 +148,7 @@ def test_every_variable_named_exists(page: Path) -> None:
 
 @EVERY_PAGE
 def test_every_command_named_exists(page: Path) -> None:
-    text = text_of(page)
+    text = page.read_text(encoding="utf-8")
     typed = [line.strip().removeprefix("$ ") for _, content in blocks(text) for line in content.splitlines()]
     for code in [*inline_code(text), *typed]:
         for words in re.findall(r"(?:^|[|(] *|\w=\S+ )perplex-mono ([^|>\n]+)", code):
@@ -180,7 +170,7 @@ def _require_known_command(words: list[str]) -> None:
 
 @EVERY_PAGE
 def test_every_call_named_exists(page: Path) -> None:
-    for code in inline_code(text_of(page)):
+    for code in inline_code(page.read_text(encoding="utf-8")):
         for path in re.findall(r"(?<![\w.])(/(?:api/v1|ws)/[\w/{}-]*)", code):
             assert is_answered(path), path
 

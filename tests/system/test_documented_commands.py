@@ -81,8 +81,8 @@ def test_installing(server: ServerProcess, tmp_path: Path) -> None:
     reader_of(server, tmp_path).read(page("install.md"))
 
 
-def test_configuring(tmp_path: Path) -> None:
-    Reader(tmp_path / "reader", tmp_path / "data", free_port()).read(page("configure.md"))
+def test_configuring(server: ServerProcess, tmp_path: Path) -> None:
+    reader_of(server, tmp_path).read(page("configure.md"))
 
 
 def test_the_calls_of_the_api(tmp_path: Path) -> None:
