@@ -16,7 +16,7 @@ import pytest
 from tests.documents import scanned_pdf, text_pdf
 from tests.server_process import ServerProcess, free_port
 
-COMMAND_SECONDS = 120
+COMMAND_SECONDS = 300
 ROSES = "# Garden\n\n## Roses\n\nRoses are pruned in March, before the buds open. Use sharp shears.\n"
 LAMP = "The lamp is lit at dusk. The lens of the lighthouse was ground in Paris in 1871."
 

@@ -253,12 +253,12 @@ class _Usage:
 
 
 async def test_an_older_schema_is_brought_up_to_this_version(tmp_path: Path, backup: Path) -> None:
-    """Revision 0007 added the tables of accounts; a database without them, at 0006, is one of the version before."""
+    """Revision 0007 added the tables of accounts, 0008 that of settings; a database at 0006 has neither."""
     with_database(backup, tmp_path / "older.tar", "DROP TABLE shares")
     found = list(members_of(tmp_path / "older.tar"))
     path = tmp_path / "older.db"
     with closing(sqlite3.connect(path)) as database, database:
-        for table in ("api_keys", "sessions", "users", "audit_events"):
+        for table in ("api_keys", "sessions", "users", "audit_events", "setting_overrides"):
             database.execute(f"DROP TABLE {table}")
         database.execute("UPDATE alembic_version SET version_num = '0006'")
     data = path.read_bytes()
