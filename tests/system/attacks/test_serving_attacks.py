@@ -49,7 +49,7 @@ def test_a33_originals_are_attachments_that_cannot_run(server: ServerProcess, na
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS)
 def test_a34_texts_that_are_programs_come_back_as_json_and_nothing_else(server: ServerProcess, text: str) -> None:
-    found = final_documents(server, {"a.txt": f"words {text}".encode()})
+    found = final_documents(server, {"a.txt": f"The harbour master keeps the words {text} in a drawer.".encode()})
     path = f"{server.url}/api/v1/documents/{found['a.txt']['id']}"
     changes = {"name": text, "tags": [text.replace("\n", " ")[:100]], "metadata": {text: text}}
     answers = [
@@ -60,11 +60,11 @@ def test_a34_texts_that_are_programs_come_back_as_json_and_nothing_else(server: 
         httpx.post(f"{server.url}/api/v1/collections", json={"name": text.replace("\n", " ")}, timeout=60),
         httpx.post(f"{server.url}/api/v1/search", json={"query": "words", SCRIPT: 1}, timeout=60),
         httpx.post(f"{server.url}/api/v1/search", json={"query": f"words {text}"}, timeout=30),
-        httpx.post(f"{server.url}/api/v1/answers", json={"question": f"words {text}"}, timeout=30),
+        httpx.post(f"{server.url}/api/v1/answers", json={"question": "Who keeps the words in a drawer?"}, timeout=30),
     ]
     for answer in answers[-2:]:
         assert answer.status_code == 200, answer.text
-        assert found["a.txt"]["id"] in answer.text
+        assert "The harbour master keeps the words" in answer.text
     for answer in answers:
         assert answer.status_code < 500
         assert answer.headers["content-type"] in ("application/json", "application/problem+json")
