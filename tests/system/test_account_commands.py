@@ -91,7 +91,7 @@ def test_after_a_restore_without_secrets_a_password_is_set_on_the_data_directory
     assert _run(tmp_path, "user", "setup", "ada", *given, given=PASSWORD, **here).returncode == 0
     saved = _run(tmp_path, "backup", "library.tar", **here)
     assert saved.returncode == 0, saved.stderr
-    restored = _run(tmp_path, "restore", "library.tar", **here)
+    restored = _run(tmp_path, "restore", "library.tar", "--yes", **here)
     assert restored.returncode == 0, restored.stderr
     login = {"name": "ada", "password": PASSWORD}
     process.start()
