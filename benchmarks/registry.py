@@ -97,8 +97,8 @@ BENCHES = (
         "limits",
         "clients",
         "A hundred clients that ask without pause, then a thousand connections that send a byte now and then, then ten"
-        " thousand attempts to open a feed, two hundred at a time; the clients share the machine. Memory is the"
-        " proportional set size of the process tree.",
+        " thousand attempts to open a feed, two hundred at a time; the clients share the machine, and all list the same"
+        " page, which is remembered until a document changes. Memory is the proportional set size of the process tree.",
     ),
     Bench(
         "served",

@@ -30,9 +30,11 @@ from perplex_mono.operations.ledger import Ledger
 from perplex_mono.storage.blobs import BlobStore, IncomingBlob
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import utc_now
+from perplex_mono.storage.remembered import Remembered
 from perplex_mono.telemetry.failpoints import failpoint
 
 MAX_METADATA_BYTES = 64 * 1024
+KEPT_PAGES = 64  # of lists, which many ask for again and again to see whether something came
 SINGLE_PRIORITY = 1  # of one document, for which somebody waits
 
 
@@ -56,6 +58,7 @@ class DocumentService:
         self._ledger = ledger
         self._backlog = backlog
         self._max_name_chars = max_name_chars
+        self._pages = Remembered[DocumentPage](KEPT_PAGES)
 
     async def require_room(self, collection_key: str, owner_id: str) -> None:
         """Refuse an upload before its bytes: unknown collection, full queue, or a disk below its reserve."""
@@ -128,13 +131,19 @@ class DocumentService:
         cursor: str | None,
     ) -> DocumentPage:
         """A page of the collection's documents, newest first."""
+        key, changes = (owner_id, collection_key, status, media_type, tag, limit, cursor), self._database.changes
+        known = self._pages.find(key, changes)
+        if known is not None:
+            return known
         async with self._database.read() as session:
             collection = await CollectionRepository(session).get(collection_key, owner_id, "read")
             rows = await DocumentRepository(session).list_page(
                 collection.id, status=status, media_type=media_type, tag=tag, limit=limit + 1, before=cursor
             )
         items = [document_view(row) for row in rows[:limit]]
-        return DocumentPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        page = DocumentPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
+        self._pages.keep(key, changes, page)
+        return page
 
     async def change(self, document_id: str, owner_id: str, changes: DocumentChanges) -> DocumentView:
         """Rename, tag or annotate. Raises `NotFound`."""

@@ -298,3 +298,20 @@ async def test_other_peoples_things_do_not_exist(app: App) -> None:
             update(Operation).where(col(Operation.id) == operation["operation_id"]).values(owner_id=mallory)
         )
     assert (await app.client.get(f"/api/v1/operations/{operation['operation_id']}")).status_code == 404
+
+
+async def test_a_list_that_was_asked_for_before_shows_every_change_at_once(app: App) -> None:
+    papers = await app.new_collection("asked-for-again")
+    url = f"/api/v1/collections/{papers}/documents"
+    (document,) = await app.ingest(("walrus.txt", b"Walruses rest on the ice of the north."), collection=papers)
+
+    async def names() -> list[str]:
+        return [item["name"] for item in (await app.client.get(url)).json()["items"]]
+
+    assert [await names() for _ in range(3)] == [["walrus.txt"]] * 3
+    await app.client.patch(f"/api/v1/documents/{document['id']}", json={"name": "seal.txt"})
+    assert [await names() for _ in range(2)] == [["seal.txt"]] * 2
+    await app.ingest(("otter.txt", b"Otters hold hands in the kelp of the west."), collection=papers)
+    assert await names() == ["otter.txt", "seal.txt"]
+    await app.client.delete(f"/api/v1/documents/{document['id']}")
+    assert await names() == ["otter.txt"]
