@@ -23,7 +23,7 @@ def asked(lock: Path) -> dict[str, Any] | str:
         return f"no answer within {WHOLE_SECONDS} s"
     except ValueError:
         return (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    return report
+    return report if "dependencies" in report else "its report has another form than expected"
 
 
 def vulnerabilities(report: dict[str, Any]) -> list[str]:

@@ -34,7 +34,7 @@ from perplex_mono.sources.routes import SourceController, scan_feed
 from perplex_mono.web.callers import PUBLIC, SCOPE_KEY, Caller, Identity
 from perplex_mono.web.described_problems import describe_problems
 from perplex_mono.web.gate import Gate
-from perplex_mono.web.guard import EXPOSED_HEADERS, RequestGuard
+from perplex_mono.web.guard import RequestGuard
 from perplex_mono.web.health import HEALTH_ROUTES
 from perplex_mono.web.problems import on_error
 from perplex_mono.web.reference_page import ReferencePage
@@ -118,14 +118,13 @@ def create_app(container: Container) -> Gate:
 
 
 def _cors(settings: Settings) -> CORSConfig | None:
-    """Pages of other origins may call when the owner lists them; they send a token, never a cookie."""
+    """What a browser is told that asks whether a page of a listed origin may call: with a token, without cookies."""
     origins = [origin.lower().rstrip("/") for origin in settings.server.allowed_origins]
     if not origins:
         return None
     return CORSConfig(
         allow_origins=origins,
         allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-        expose_headers=EXPOSED_HEADERS.split(", "),
         allow_credentials=False,
     )
 

@@ -113,11 +113,13 @@ class Authenticator:
 
     async def write_uses(self) -> None:
         """Write down when keys were used: now and then, for a request must not wait for a disk because of it."""
-        uses, self._uses = self._uses, {}
-        if uses:
-            async with self._database.write(is_content=False) as session:
-                for key_id, moment in uses.items():
-                    await CredentialRepository(session).note_use(key_id, moment)
+        uses = dict(self._uses)
+        if not uses:
+            return
+        async with self._database.write(is_content=False) as session:
+            for key_id, moment in uses.items():
+                await CredentialRepository(session).note_use(key_id, moment)
+        self._uses = {key_id: moment for key_id, moment in self._uses.items() if uses.get(key_id) != moment}
 
     def _begin_accounts(self) -> None:
         self.has_users = True

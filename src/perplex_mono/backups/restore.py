@@ -15,7 +15,7 @@ from perplex_mono.backups.archive import OnBytes, read_manifest, unpack_archive
 from perplex_mono.backups.manifest import BLOBS, DATABASE, MODELS, SECRETS, Manifest, Member
 from perplex_mono.backups.snapshot import schema_revision
 from perplex_mono.backups.steps import BlockingSteps
-from perplex_mono.configuration.service import stored_overrides, usable_overrides
+from perplex_mono.configuration.service import held_overrides
 from perplex_mono.doctor.index import open_mended
 from perplex_mono.doctor.service import open_doctor
 from perplex_mono.errors import DataCorrupt, InvalidInput
@@ -130,7 +130,7 @@ async def _prove(settings: Settings, staging: Path, manifest: Manifest, on_step:
     try:
         await _require_expected(database, manifest)
         await database.migrate()
-        overrides = usable_overrides(settings, await stored_overrides(database))
+        overrides = await held_overrides(settings, database)
         language = with_overrides(settings, overrides).search.language
         on_step("building the search index")
         vectors = await open_mended(place.vectors, database, fts_language=language)

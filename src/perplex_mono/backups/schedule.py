@@ -37,7 +37,7 @@ class BackupSchedule:
         self._backups = backups
         self._every = timedelta(hours=every_hours)
         self._clock = clock
-        self._began_at = clock()
+        self._began_at = self._held_until = clock()
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -46,18 +46,21 @@ class BackupSchedule:
             await self.look()
 
     async def look(self) -> None:
-        """Ask for a backup if one is due; one that cannot begin now is asked for again at the next look."""
+        """Ask for a backup if one is due. Beside another it is asked for at the next look, without room later."""
+        if self._clock() < self._held_until:
+            return
         last = await self._last()
-        self._report(last, await self._last("completed"))
-        if not self._is_due(last):
-            return
         try:
-            await self._backups.start()
+            if self._is_due(last):
+                await self._backups.start()
         except Conflict:
-            return
+            pass
         except StorageFull as full:
+            self._held_until = self._clock() + min(self._every, RETRY)
             logger.error("backup.not_scheduled", reason=str(full))
             self.supervisor.mark_degraded(f"no backup can be made: {full}")
+            return
+        self._report(last, await self._last("completed"))
 
     async def _last(self, state: str | None = None) -> Operation | None:
         """The newest scheduled backup, of all or of those in this state."""

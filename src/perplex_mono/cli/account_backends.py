@@ -1,7 +1,7 @@
 """Accounts from the command line: through a running server as whoever the API key says, else on the data directory."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
@@ -17,7 +17,7 @@ from perplex_mono.accounts.schemas import (
     UserPage,
     UserView,
 )
-from perplex_mono.errors import InvalidInput
+from perplex_mono.errors import InvalidInput, PerplexError
 from perplex_mono.web.callers import LOCAL_CALLER
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class ServerAccounts:
         try:
             yield
         finally:
-            await self._server.send("POST", "/auth/logout")
+            with suppress(PerplexError):  # what was asked for is done; the login ends by itself
+                await self._server.send("POST", "/auth/logout")
 
     async def users(self, cursor: str | None) -> UserPage:
         return await self._server.call("GET", "/users", UserPage, params=_page(cursor))

@@ -169,7 +169,7 @@ def _problem(response: httpx.Response) -> PerplexError:
     if response.status_code == 429:
         pause = response.headers.get("retry-after", "")
         return Overloaded(text, int(pause) if pause.isdigit() else 5)
-    if response.status_code == 401:
+    if response.status_code == 401 and "authorization" not in response.request.headers:
         text += " The commands take an API key from PERPLEX_API_KEY."
     return _KINDS.get(response.status_code, PerplexError)(text)
 

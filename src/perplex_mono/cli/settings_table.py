@@ -90,7 +90,6 @@ async def _change(configuration: Configuration, server: str | None, changes: Map
 async def _change_stored(configuration: Configuration, changes: Mapping[str, Any]) -> SettingList:
     """Without a server: only the database is opened, for a setting may be what keeps the rest from opening."""
     from perplex_mono.configuration.service import SettingsService
-    from perplex_mono.container.inference import require_workable
     from perplex_mono.storage.database import Database
     from perplex_mono.web.callers import LOCAL_CALLER
 
@@ -100,11 +99,17 @@ async def _change_stored(configuration: Configuration, changes: Mapping[str, Any
     database = Database(directory.database)
     try:
         await database.migrate()
-        service = await SettingsService.open(database, settings, configuration.sources, require_workable)
+        service = await SettingsService.open(database, settings, configuration.sources, _require_workable)
         return await service.change(changes, LOCAL_CALLER, address=ADDRESS)
     finally:
         await database.close()
         directory.close()
+
+
+def _require_workable(settings: Settings) -> None:
+    from perplex_mono.container.inference import require_workable  # everything there is, and only what is set needs it
+
+    require_workable(settings)
 
 
 def _changes(given: Sequence[str], removed: Sequence[str]) -> dict[str, Any]:
@@ -125,13 +130,13 @@ def _overrides(settings: Settings) -> dict[str, Any]:
     configure_logging(LoggingSettings(level="WARNING", format="text"))
     from sqlalchemy.exc import SQLAlchemyError
 
-    from perplex_mono.configuration.service import stored_overrides, usable_overrides
+    from perplex_mono.configuration.service import held_overrides
     from perplex_mono.storage.database import Database
 
     async def read() -> dict[str, Any]:
         database = Database(path)
         try:
-            return usable_overrides(settings, await stored_overrides(database))
+            return await held_overrides(settings, database)
         finally:
             with suppress(SQLAlchemyError):
                 await database.close()

@@ -22,7 +22,7 @@ from perplex_mono.cli.terminal import notices, results, write_json
 from perplex_mono.errors import ConfigurationError, InvalidInput, PerplexError
 from perplex_mono.settings import Settings, load_configuration
 from perplex_mono.settings.live import value_of
-from perplex_mono.settings.loading import with_environment, with_overrides
+from perplex_mono.settings.loading import separator, with_environment, with_overrides
 from perplex_mono.settings.writing import write_config
 from perplex_mono.storage.data_directory import DataDirectory
 from perplex_mono.web.guard import is_loopback
@@ -108,7 +108,7 @@ class Setup:
         asked.ask("data.directory", "Where shall everything be stored?")
         asked.ask_who()
         asked.ask("server.port", "On which port?", type=click.IntRange(1, 65535))
-        asked.ask_list("sources.roots", "Folders that may be followed, separated by colons, '-' for none", os.pathsep)
+        asked.ask_list("sources.roots", "Folders that may be followed", "none")
         asked.ask("embedding.device", "What shall compute?", type=click.Choice(DEVICES))
         return asked.answers
 
@@ -187,13 +187,15 @@ class _Questions:
         proposed = value_of(self._proposed, name) if default is None else default
         self._take(name, lambda: click.prompt(question, default=proposed, type=type, err=True))
 
-    def ask_list(self, name: str, question: str, separator: str) -> None:
-        """Ask for several values in one line."""
+    def ask_list(self, name: str, question: str, otherwise: str) -> None:
+        """Ask for several values in one line; `otherwise` says what there is without any."""
         present: Any = value_of(self._proposed, name)
+        between = separator(name)
+        asked = f"{question}, '{between}' between them, '-' for {otherwise}"
 
         def read() -> list[str]:
-            text: str = click.prompt(question, default=separator.join(present) or "-", err=True)
-            parts = [part.strip() for part in text.split(separator) if part.strip() not in ("", "-")]
+            text: str = click.prompt(asked, default=between.join(present) or "-", err=True)
+            parts = [part.strip() for part in text.split(between) if part.strip() not in ("", "-")]
             return [Invocation.absolute(part) for part in parts] if name == "sources.roots" else parts
 
         self._take(name, read)
@@ -213,9 +215,7 @@ class _Questions:
             self.answers["server.host"] = host if is_loopback(host) else LOOPBACK
             return
         self.ask("server.host", "On which address shall it listen?", default=EVERYWHERE if is_loopback(host) else host)
-        self.ask_list(
-            "server.allowed_hosts", "Names it is reached by, separated by commas, '-' for addresses only", ","
-        )
+        self.ask_list("server.allowed_hosts", "Names it is reached by", "addresses only")
 
     def _take(self, name: str, read: Callable[[], Any]) -> None:
         while name not in self._settled:

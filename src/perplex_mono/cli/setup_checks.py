@@ -3,14 +3,15 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from perplex_mono.errors import ConfigurationError, PerplexError
-from perplex_mono.settings import Settings, setting_names, variable_name
+from perplex_mono.settings import Settings, secret_names, setting_names
+from perplex_mono.settings.environment import settings_in
 from perplex_mono.settings.loading import with_environment
 from perplex_mono.storage.disk_full import DiskReserve
 
@@ -82,12 +83,11 @@ def _memory() -> Check:
 def _port(settings: Settings) -> Check:
     from perplex_mono.web.listening import require_free_port
 
-    address = f"{settings.server.host}:{settings.server.port}"
-    try:
+    def look() -> str:
         require_free_port(settings.server.host, settings.server.port)
-    except (PerplexError, OSError, UnicodeError) as error:
-        return Check("address", "error", str(error))
-    return Check("address", "ok", f"{address} is free")
+        return f"{settings.server.host}:{settings.server.port} is free"
+
+    return _looked("address", look)
 
 
 def _folders(settings: Settings) -> Iterator[Check]:
@@ -106,25 +106,25 @@ def _folders(settings: Settings) -> Iterator[Check]:
 def _model(settings: Settings) -> Check:
     from perplex_mono.container.inference import require_workable
 
-    if settings.embedding.allow_download:
-        return Check("embedding model", "ok", f"{settings.embedding.model}, fetched when it is first needed")
-    try:
+    def look() -> str:
+        if settings.embedding.allow_download:
+            return f"{settings.embedding.model}, fetched when it is first needed"
         require_workable(settings)
-    except PerplexError as error:
-        return Check("embedding model", "error", str(error))
-    return Check("embedding model", "ok", f"{settings.embedding.model} is on this machine, and the chunks fit it")
+        return f"{settings.embedding.model} is on this machine, and the chunks fit it"
+
+    return _looked("embedding model", look)
 
 
 def _device(settings: Settings) -> Check:
     from perplex_mono.inference.device import choose_device
 
-    if settings.embedding.device == "cpu":
-        return Check("device", "ok", "cpu")
-    try:
+    def look() -> str:
+        if settings.embedding.device == "cpu":
+            return "cpu"
         chosen = choose_device(settings.embedding.device)
-    except PerplexError as error:
-        return Check("device", "error", str(error))
-    return Check("device", "ok", f"{chosen.name} with {chosen.dtype}")
+        return f"{chosen.name} with {chosen.dtype}"
+
+    return _looked("device", look)
 
 
 def _ocr(settings: Settings) -> Check:
@@ -150,10 +150,16 @@ def _redis(settings: Settings) -> Check:
 
 
 def _environment(environment: Mapping[str, str]) -> Iterator[Check]:
-    given = {name.upper() for name in environment}
-    for variable in (variable_name(name) for name in setting_names()):
-        if variable in given:
-            yield Check("environment", "warning", f"{variable} is set here and wins over the file where it is set")
+    for variable, _, _ in settings_in(environment, setting_names(), secret_names()):
+        yield Check("environment", "warning", f"{variable} is set here and wins over the file where it is set")
+
+
+def _looked(name: str, look: Callable[[], str]) -> Check:
+    """What was found, or why it cannot work."""
+    try:
+        return Check(name, "ok", look())
+    except PerplexError as error:
+        return Check(name, "error", str(error))
 
 
 def _is_there(path: Path) -> bool:

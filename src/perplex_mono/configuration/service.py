@@ -34,8 +34,8 @@ class SettingsService:
         configured: Settings,
         sources: Mapping[str, Source],
         overrides: Mapping[str, Any],
-        ignored: Collection[str] = (),
-        require_workable: RequireWorkable | None = None,
+        ignored: Collection[str],
+        require_workable: RequireWorkable,
     ) -> None:
         self._database = database
         self._require_workable = require_workable
@@ -53,8 +53,8 @@ class SettingsService:
         cls,
         database: Database,
         configured: Settings,
-        sources: Mapping[str, Source] | None = None,
-        require_workable: RequireWorkable | None = None,
+        sources: Mapping[str, Source] | None,
+        require_workable: RequireWorkable,
     ) -> Self:
         """Read the overrides. One that cannot hold (any more) is left out and told: a start must not fail for it."""
         async with database.read() as session:
@@ -87,7 +87,7 @@ class SettingsService:
             overrides = {**self._overrides, **changes}
             overrides = {name: value for name, value in overrides.items() if value is not None}
             wanted = with_overrides(self._configured, overrides)
-            if self._require_workable and any(changes[name] is not None for name in WORKABLE_TOGETHER & changes.keys()):
+            if any(changes[name] is not None for name in WORKABLE_TOGETHER & changes.keys()):
                 await asyncio.to_thread(self._require_workable, wanted)
             if changes:
                 await self._store(changes, wanted, overrides, caller, address)
@@ -151,8 +151,9 @@ def usable_overrides(configured: Settings, stored: Mapping[str, Any]) -> dict[st
     return usable
 
 
-async def stored_overrides(database: Database) -> dict[str, Any]:
-    """The overrides in a database that may be another process's, or an older version's without any. Only reads."""
+async def held_overrides(configured: Settings, database: Database) -> dict[str, Any]:
+    """The overrides that hold, of a database that may be another process's or an older version's. Only reads."""
     async with database.read() as session:
         overrides = OverrideRepository(session)
-        return await overrides.list_all() if await overrides.exists() else {}
+        stored = await overrides.list_all() if await overrides.exists() else {}
+    return usable_overrides(configured, stored)

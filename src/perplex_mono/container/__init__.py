@@ -22,8 +22,9 @@ from perplex_mono.container.inference import Inference, open_inference, require_
 from perplex_mono.container.ingestion import open_ingestion
 from perplex_mono.container.library import open_housekeeper, open_library
 from perplex_mono.container.metrics import Instruments
+from perplex_mono.container.operations import open_operations
 from perplex_mono.container.search import search_service
-from perplex_mono.container.sources import folder_watcher, scan_handler
+from perplex_mono.container.sources import folder_watcher
 from perplex_mono.container.storage import Storage, open_database, open_storage
 from perplex_mono.container.web import health_service, resource_probes, socket_hub
 from perplex_mono.errors import ConfigurationError
@@ -35,17 +36,14 @@ from perplex_mono.ingestion.service import ReadingService
 from perplex_mono.library.collections import CollectionService
 from perplex_mono.library.housekeeping import Housekeeper
 from perplex_mono.library.indexes import IndexService
-from perplex_mono.library.jobs import DeleteHandler
 from perplex_mono.library.service import DocumentService
 from perplex_mono.library.shares import ShareService
 from perplex_mono.library.uploads import UploadReceiver
-from perplex_mono.operations.dispatcher import OperationHandler
 from perplex_mono.operations.feeds import FeedService
 from perplex_mono.operations.service import OperationService
 from perplex_mono.search.service import SearchService
 from perplex_mono.settings import LiveSettings, Settings
 from perplex_mono.settings.loading import Source
-from perplex_mono.sources.folders import AllowedFolders
 from perplex_mono.sources.service import SourceService
 from perplex_mono.sources.watching import FolderWatcher
 from perplex_mono.storage.blobs import BlobStore
@@ -163,24 +161,10 @@ async def _build(
     searcher = search_service(settings, storage, inference, ingestion, instruments.search)
     background = Background(settings, stack)
     backups = await open_backups(settings, storage, ledger, background)
-    folders = AllowedFolders(settings.sources.roots, settings.data_directory)
-    handlers: dict[str, OperationHandler] = {
-        "ingest": ingestion.handler,
-        "reindex": ingestion.reindexer,
-        "scan": scan_handler(settings, storage, ledger, folders, instruments.sources),
-        "delete": DeleteHandler(database, ledger, storage.blobs, storage.vectors),
-        "backup": backups.handler,
-    }
-    dispatcher = background.dispatcher(ledger, handlers, instruments.operations)
-    operations = OperationService(database, ledger, dispatcher.interrupt)
-    sources = SourceService(database, ledger, operations, folders)
-    ledger.on_stopped(sources.warn_of_failure)
+    operations = open_operations(settings, storage, library, ingestion, backups, background, instruments)
+    dispatcher = operations.dispatcher
     housekeeper = open_housekeeper(
-        settings,
-        storage,
-        library,
-        is_idle=lambda: dispatcher.running_count == 0,
-        tidy_accounts=accounts.tidy,
+        settings, storage, library, is_idle=lambda: dispatcher.running_count == 0, tidy_accounts=accounts.tidy
     )
     background.supervise("index", ingestion.committer.run)
     background.supervise("event_loop", instruments.exposition.watch_loop)
@@ -213,9 +197,9 @@ async def _build(
             database, searcher, ingestion.pages, ExtractiveWriter(inference.embedder), instruments.answers
         ),
         summaries=SummaryService(database, documents, ingestion.pages),
-        sources=sources,
-        watcher=folder_watcher(settings, sources, background),
-        operations=operations,
+        sources=operations.sources,
+        watcher=folder_watcher(settings, operations.sources, background),
+        operations=operations.service,
         backups=backups.service,
         housekeeper=housekeeper,
         feeds=FeedService(database, library.bus),

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from perplex_mono.configuration.service import stored_overrides, usable_overrides
+from perplex_mono.configuration.service import held_overrides
 from perplex_mono.doctor.deletions import DeletionChecks
 from perplex_mono.doctor.index import IndexChecks
 from perplex_mono.doctor.originals import OriginalChecks
@@ -80,7 +80,7 @@ async def open_doctor(settings: Settings) -> AsyncIterator[Doctor]:
             yield Doctor([("database", _told([Finding("database", "perplex.db", text) for text in damage]))])
             return
         await database.migrate()
-        settings = with_overrides(settings, usable_overrides(settings, await stored_overrides(database)))
+        settings = with_overrides(settings, await held_overrides(settings, database))
         blobs = BlobStore(directory.blobs, reserve_bytes=0, reserve_fraction=0.0)
         vectors = await VectorStore.open(directory.vectors, fts_language=settings.search.language)
         stack.push_async_callback(vectors.close)

@@ -63,13 +63,16 @@ class Housekeeper:
         await self._indexes.drop_expired(self._retired_days)
         await self._retry_deletions()
         await self._purge_embeddings()
+        try:
+            await self._tidy_accounts()
+        except Exception:
+            logger.exception("housekeeping.accounts_failed")  # deletions were promised, whatever this does
         vectors = await self._vectors.wait()
         for table in vectors.table_names():
             try:
                 await self._purge_table(vectors, table)
             except Exception:
                 logger.exception("housekeeping.table_failed", table=table)
-        await self._tidy_accounts()  # last: deletions were promised
 
     async def _retry_deletions(self) -> None:
         """A deletion was promised: one that gave up is tried again, however often."""

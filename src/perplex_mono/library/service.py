@@ -1,5 +1,6 @@
 """Documents: received once, listed, changed, retried, deleted. Reading and indexing them is the pipeline's work."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,14 +28,14 @@ from perplex_mono.library.schemas import (
     document_view,
 )
 from perplex_mono.operations.ledger import Ledger
-from perplex_mono.storage.blobs import BlobStore, IncomingBlob
+from perplex_mono.storage.blobs import BlobStore, IncomingBlob, keep_all
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.identity import utc_now
 from perplex_mono.storage.remembered import Remembered
 from perplex_mono.telemetry.failpoints import failpoint
 
 MAX_METADATA_BYTES = 64 * 1024
-KEPT_PAGES = 64  # of lists, which many ask for again and again to see whether something came
+KEPT_PAGES, KEPT_PAGE_BYTES = 64, 256 * 1024  # of lists, which many ask for again and again; metadata may be large
 SINGLE_PRIORITY = 1  # of one document, for which somebody waits
 
 
@@ -100,12 +101,13 @@ class DocumentService:
             )
             for document in again:
                 requeue(document, operation.id)
-            for document, blob in fresh:
+            for document, _ in fresh:
                 document.operation_id = operation.id
                 document.tags, document.meta = list(tags), dict(metadata or {})
                 session.add(document)
-                blob.keep()
-                failpoint("after_blob_rename")
+            await session.flush()
+            await asyncio.to_thread(keep_all, [blob for _, blob in fresh])
+            failpoint("after_blob_rename")
         failpoint("after_commit")
         return UploadAccepted(operation_id=operation.id, documents=uploaded)
 
@@ -142,7 +144,8 @@ class DocumentService:
             )
         items = [document_view(row) for row in rows[:limit]]
         page = DocumentPage(items=items, next_cursor=items[-1].id if len(rows) > limit else None)
-        self._pages.keep(key, changes, page)
+        if len(msgspec.json.encode(page)) <= KEPT_PAGE_BYTES:
+            self._pages.keep(key, changes, page)
         return page
 
     async def change(self, document_id: str, owner_id: str, changes: DocumentChanges) -> DocumentView:

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 from urllib.parse import urlsplit
@@ -214,6 +215,7 @@ def setting_names() -> list[str]:
     return [f"{name}.{key}" for name, section in section_types().items() for key in section.__struct_fields__]
 
 
+@cache
 def section_types() -> dict[str, type[msgspec.Struct]]:
     """The type of each section by its name."""
     return {name: hint for name, hint in get_type_hints(Settings).items() if name in Settings.__struct_fields__}
@@ -222,7 +224,7 @@ def section_types() -> dict[str, type[msgspec.Struct]]:
 def setting_type(name: str) -> Any:
     """The type of `section.key`, without its bounds."""
     section, _, key = name.partition(".")
-    return get_type_hints(section_types()[section])[key]
+    return _hints(section_types()[section])[key]
 
 
 def secrets_of(section: type[msgspec.Struct]) -> frozenset[str]:
@@ -231,9 +233,15 @@ def secrets_of(section: type[msgspec.Struct]) -> frozenset[str]:
     return frozenset(key for key in section.__struct_fields__ if _is_secret(hints[key]))
 
 
+@cache
 def secret_names() -> frozenset[str]:
     """The `section.key` names of all secrets."""
     return frozenset(f"{name}.{key}" for name, section in section_types().items() for key in secrets_of(section))
+
+
+@cache
+def _hints(section: type[msgspec.Struct]) -> dict[str, Any]:
+    return get_type_hints(section)
 
 
 def _is_secret(hint: Any) -> bool:

@@ -93,7 +93,9 @@ class FolderWatcher:
         for group, members in wanted.items():
             if group not in self._watches:
                 self._watches[group] = asyncio.create_task(self._watch(group, members))
-                self._due.update({source.id: 0.0 for source in members})
+                # What a watch that polls has missed before it began, it has missed by the second: it looks twice.
+                at_once = 0.0 if group.is_polled else asyncio.get_running_loop().time()
+                self._due.update({source.id: at_once for source in members})
 
     def _groups(self, sources: Sequence[Source]) -> Mapping[_Group, list[Source]]:
         mounts = _mounts() if self._rules.polling == "auto" else {}
@@ -142,7 +144,6 @@ class FolderWatcher:
         for source in there:
             due = self._due.get(source.id, 0.0)
             if due <= now:
-                # A watch that has just begun compares with what it saw first, and that too it saw by the second.
                 self._due[source.id] = now + (self._rules.rescan_seconds if due else POLL_BLIND_SECONDS)
                 await self._sources.scan_by_itself(source.id)
 

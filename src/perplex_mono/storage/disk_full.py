@@ -55,8 +55,11 @@ class DiskReserve:
         usage = shutil.disk_usage(directory)
         reserve = self.bytes_of(usage.total)
         if usage.free < reserve + needed_bytes:
-            needed = f" and the {needed_bytes} that are needed" if needed_bytes else ""
+            kept = (
+                f"the reserve of {reserve} (limits.disk_reserve_bytes, limits.disk_reserve_fraction)" if reserve else ""
+            )
+            needed = f"the {needed_bytes} that are needed" if needed_bytes else ""
+            wanted = " and ".join(filter(None, (kept, needed)))
             raise StorageFull(
-                f"The disk has {usage.free} bytes free, less than the reserve of {reserve}{needed}"
-                " (limits.disk_reserve_bytes, limits.disk_reserve_fraction). Free some space; nothing was stored."
+                f"The disk has {usage.free} bytes free, less than {wanted}. Free some space; nothing was stored."
             )

@@ -8,25 +8,28 @@ Value = TypeVar("Value")
 
 
 class Remembered(Generic[Value]):
-    """The newest `size` values. Each holds while the database's change counter stays what it was."""
+    """The newest `size` values, all of them gone as soon as one is read after the database's change counter moved."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._entries: OrderedDict[Hashable, tuple[int, Value]] = OrderedDict()
+        self._changes = 0
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
 
     def find(self, key: Hashable, changes: int) -> Value | None:
         """The value that was read when the counter stood at `changes`."""
-        entry = self._entries.get(key)
-        if entry is None or entry[0] != changes:
+        if changes != self._changes or key not in self._values:
             return None
-        self._entries.move_to_end(key)
-        return entry[1]
+        self._values.move_to_end(key)
+        return self._values[key]
 
     def keep(self, key: Hashable, changes: int, value: Value) -> None:
-        """Remember a value, read after the counter was looked at; the oldest gives way."""
-        if self._size == 0:
+        """Remember a value that was read once the counter stood at `changes`; the oldest gives way."""
+        if self._size == 0 or changes < self._changes:
             return
-        self._entries[key] = (changes, value)
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._size:
-            self._entries.popitem(last=False)
+        if changes > self._changes:
+            self._values.clear()
+            self._changes = changes
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._size:
+            self._values.popitem(last=False)

@@ -70,6 +70,7 @@ class Gate:
         self._admit_listener = admit_listener
         self._of_users = RateLimiter(limits.requests_per_minute_user)
         self._of_strangers = RateLimiter(limits.requests_per_minute_anonymous)
+        self._of_preflights = RateLimiter(limits.requests_per_minute_user)
         self._limits = limits
         self._metrics = metrics
 
@@ -78,6 +79,7 @@ class Gate:
         self._limits = limits
         self._of_users.limit(limits.requests_per_minute_user)
         self._of_strangers.limit(limits.requests_per_minute_anonymous)
+        self._of_preflights.limit(limits.requests_per_minute_user)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection: lifespan passes through, HTTP and WebSocket are checked."""
@@ -165,7 +167,7 @@ class Gate:
         body = RequestBody(receive, self._limits.body_idle_seconds)
         try:
             identity = await self._who(scope, headers, bearer_token(headers))
-            wait = 0.0 if self._is_preflight(scope, headers) else self._wait_seconds(identity)
+            wait = self._wait_seconds(identity, is_preflight=self._is_preflight(scope, headers))
             if wait > 0:
                 retry = (b"retry-after", str(max(1, round(wait))).encode())
                 answer = problem(429, "rate-limited", "Too many requests", "Try again later.", scope["path"])
@@ -203,7 +205,10 @@ class Gate:
         except Unauthenticated as refusal:
             return Identity(None, str(refusal), address)
 
-    def _wait_seconds(self, identity: Identity) -> float:
+    def _wait_seconds(self, identity: Identity, *, is_preflight: bool = False) -> float:
+        """How long until the next request may come; what a browser asks before one has a count of its own."""
+        if is_preflight:
+            return self._of_preflights.wait_seconds(network_of(identity.address))
         if identity.caller is not None:
             return self._of_users.wait_seconds(identity.caller.user_id)
         return self._of_strangers.wait_seconds(network_of(identity.address))

@@ -15,15 +15,16 @@ OWN_FILES = 1024
 def require_free_port(host: str, port: int) -> None:
     """Raise `ConfigurationError` unless it is free. Two servers can share a port unnoticed (SO_REUSEPORT)."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError as error:
-            raise ConfigurationError(
-                f"Nothing can listen on {host}:{port} ({error.strerror}). Is another server running there?"
-                " Choose another port with server.port or PERPLEX_SERVER__PORT."
-            ) from error
+    except (OSError, UnicodeError, TypeError) as error:  # the latter two for names that are none
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(
+            f"Nothing can listen on {host}:{port} ({reason}). Is another server running there?"
+            " Choose another port with server.port or PERPLEX_SERVER__PORT."
+        ) from error
 
 
 def allow_connections(count: int) -> None:

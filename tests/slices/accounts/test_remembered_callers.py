@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
 from perplex_mono.accounts import authentication
 from perplex_mono.accounts.authentication import Authenticator
-from perplex_mono.errors import Unauthenticated
+from perplex_mono.accounts.models import ApiKey
+from perplex_mono.accounts.repository import CredentialRepository
+from perplex_mono.errors import StorageFull, Unauthenticated
 from tests.app_client import App, open_app
 
 
@@ -64,3 +67,21 @@ async def test_looking_at_every_request_is_not_needed(app: App, monkeypatch: pyt
     for _ in range(5):
         assert (await app.client.get("/api/v1/auth/me")).status_code == 200
     assert len(looks) == 1
+
+
+async def test_a_use_that_could_not_be_written_down_is_written_later(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = (await app.client.post("/api/v1/api-keys", json={"name": "script"})).json()
+    authenticator = app.container.authenticator
+    await authenticator.identify(made["secret"])
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageFull("The disk is full.")
+
+    monkeypatch.setattr(CredentialRepository, "note_use", full)
+    with pytest.raises(StorageFull):
+        await authenticator.write_uses()
+    monkeypatch.undo()
+    await authenticator.write_uses()
+    async with app.container.operations._database.read() as session:
+        assert (await session.exec(select(ApiKey))).one().last_used_at is not None
+    assert authenticator._uses == {}

@@ -97,10 +97,19 @@ async def test_one_that_failed_is_tried_again_within_an_hour(
     assert await settled(app) == ["completed", "failed"]
 
 
-async def test_without_room_it_only_says_so(app: App, schedule: BackupSchedule) -> None:
+async def test_without_room_it_says_so_and_tries_again_later(app: App, schedule: BackupSchedule, clock: Clock) -> None:
     app.container.backups._handler._reserve = DiskReserve(10**18, 0.0)
-    await schedule.look()
+    schedule.supervisor.start()
+    for _ in range(2):
+        await schedule.look()
+        status = schedule.supervisor.status()
+        assert (status.state, "no backup can be made" in str(status.reason)) == ("degraded", True)
+    await schedule.supervisor.stop(1)
     assert await settled(app) == []
+    app.container.backups._handler._reserve = DiskReserve(0, 0.0)
+    clock.later = timedelta(hours=1, seconds=1)
+    await schedule.look()
+    assert await settled(app) == ["completed"]
 
 
 async def test_the_newest_of_its_own_stay(app: App, schedule: BackupSchedule, clock: Clock, tmp_path: Path) -> None:

@@ -313,6 +313,9 @@ async def test_a_page_of_a_listed_origin_can_read_why_it_was_refused(tmp_path_fa
         for answer in answers:
             assert answer.headers.get_list("access-control-allow-origin") == ["https://app.example.com"]
             assert "Retry-After" in answer.headers["access-control-expose-headers"]
+        app.application._of_preflights.limit(2)
+        preflights = [await stranger.options("/api/v1/collections", headers=asking) for _ in range(4)]
+        assert {answer.status_code for answer in preflights} >= {429}, "they have a limit of their own"
         other = await stranger.get("/api/v1/collections", headers={**page, "origin": "https://evil.example"})
         assert other.status_code == 403
         assert "access-control-allow-origin" not in other.headers

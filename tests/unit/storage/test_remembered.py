@@ -26,3 +26,10 @@ def test_without_room_nothing_is_kept() -> None:
     remembered = Remembered[str](0)
     remembered.keep("a", 1, "a")
     assert remembered.find("a", 1) is None
+
+
+def test_what_was_read_before_a_change_does_not_come_after_it() -> None:
+    remembered = Remembered[str](2)
+    remembered.keep("a", 8, "new")
+    remembered.keep("b", 7, "old")
+    assert (remembered.find("a", 8), remembered.find("b", 7), remembered.find("b", 8)) == ("new", None, None)

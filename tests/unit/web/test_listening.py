@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from perplex_mono.errors import ConfigurationError
+from perplex_mono.web.listening import require_free_port
+
 ASK = """
 import resource, sys
 from perplex_mono.web.listening import allow_connections
@@ -30,3 +33,9 @@ def test_as_many_files_may_be_open_as_connections_need(
     done = subprocess.run([sys.executable, "-c", ASK, *arguments], capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == [str(allowed)], done.stderr
     assert ("server.few_open_files" in done.stderr) is is_told
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70, "\udcff", "no such name"])
+def test_an_address_that_is_none_is_told_as_a_setting(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="Nothing can listen on"):
+        require_free_port(host, 8080)
