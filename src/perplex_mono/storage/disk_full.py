@@ -54,12 +54,15 @@ class DiskReserve:
         """Raise `StorageFull` when writing so much into `directory` would go into the reserve."""
         usage = shutil.disk_usage(directory)
         reserve = self.bytes_of(usage.total)
-        if usage.free < reserve + needed_bytes:
-            kept = (
-                f"the reserve of {reserve} (limits.disk_reserve_bytes, limits.disk_reserve_fraction)" if reserve else ""
+        if usage.free >= reserve + needed_bytes:
+            return
+        needed = f"the {needed_bytes} that are needed"
+        if reserve:
+            asked = f" and {needed}" if needed_bytes else ""
+            problem = (
+                f"The disk has {usage.free} bytes free, less than the reserve of {reserve}"
+                f" (limits.disk_reserve_bytes, limits.disk_reserve_fraction){asked}."
             )
-            needed = f"the {needed_bytes} that are needed" if needed_bytes else ""
-            wanted = " and ".join(filter(None, (kept, needed)))
-            raise StorageFull(
-                f"The disk has {usage.free} bytes free, less than {wanted}. Free some space; nothing was stored."
-            )
+        else:
+            problem = f"The disk has {usage.free} bytes free, less than {needed}."
+        raise StorageFull(f"{problem} Free some space; nothing was stored.")
