@@ -130,8 +130,9 @@ class Gate:
         if scope["method"] == "HEAD":
             # The server leaves out the body of the answer, so asking for it as GET is all there is to do.
             scope = {**scope, "method": "GET"}
-        if scope["path"] in self._guard.open_paths and self._guard.refusal(scope["path"], headers) is None:
-            await self._app({**scope, SCOPE_KEY: Identity(None)}, receive, exchange.send)
+        if self._is_probe(scope, headers):
+            nobody = Identity(LOCAL_CALLER if self._guard.mode == "local" else None)
+            await self._app({**scope, SCOPE_KEY: nobody}, receive, exchange.send)
             return
         token = request_id_var.set(request_id)
         try:
@@ -186,6 +187,11 @@ class Gate:
             logger.opt(exception=error).error("request.broke", path=scope["path"])
             if not exchange.is_started:
                 await exchange.refuse(unexpected(scope["path"]))
+
+    def _is_probe(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a monitor asks how the server is: without limits or a log line, and without saying who it is."""
+        is_open = scope["path"] in self._guard.open_paths and self._guard.refusal(scope["path"], headers) is None
+        return is_open and bearer_token(headers) is None
 
     def _is_preflight(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
         """Whether a browser asks on its own, and without a token, if a page of a listed origin may make a request."""

@@ -9,12 +9,13 @@ from typing import Literal
 import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
+from msgspec.structs import replace
 
 from perplex_mono import __version__
 from perplex_mono.telemetry.metrics import CONTENT_TYPE, Metrics
 from perplex_mono.telemetry.process_metrics import ProcessMetrics
 from perplex_mono.telemetry.supervision import ComponentStatus
-from perplex_mono.web.callers import ADMIN, PUBLIC, READ
+from perplex_mono.web.callers import ADMIN, PUBLIC, READ, Identity
 
 PROBE_TIMEOUT_SECONDS = 5.0
 READY_KEEP_SECONDS = 1.0
@@ -51,6 +52,10 @@ class ReadyView(msgspec.Struct, frozen=True):
 
     status: Literal["ready", "degraded", "unready"]
     components: dict[str, ComponentView]
+
+    def without_reasons(self) -> "ReadyView":
+        """For strangers: reasons name folders and files."""
+        return ReadyView(self.status, {name: replace(view, reason=None) for name, view in self.components.items()})
 
 
 class HealthService:
@@ -127,9 +132,13 @@ def health(health_service: NamedDependency[HealthService]) -> HealthView:
 
 
 @get("/ready", opt=PUBLIC, tags=["health"], summary="Can the server do its work?")
-async def ready(health_service: NamedDependency[HealthService]) -> Response[ReadyView]:
-    """200 when ready or degraded, 503 when unready; every component by name."""
+async def ready(
+    health_service: NamedDependency[HealthService], identity: NamedDependency[Identity]
+) -> Response[ReadyView]:
+    """200 when ready or degraded, 503 when unready; every component by name. Admins are told why."""
     view = await health_service.ready()
+    if identity.caller is None or not identity.caller.is_admin:
+        view = view.without_reasons()
     return Response(view, status_code=503 if view.status == "unready" else 200)
 
 

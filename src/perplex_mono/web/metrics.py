@@ -26,7 +26,7 @@ class HttpMetrics:
         self.in_progress = Gauge("http_requests_in_progress", "Requests being answered", registry=registry)
         self._requests = Counter(
             "http_requests",
-            "Requests answered; /health and /ready do not count",
+            "Requests answered; probes of /health and /ready do not count",
             ["method", "endpoint", "status"],
             registry=registry,
         )

@@ -262,6 +262,18 @@ async def test_stopping_is_unready_and_alive(tmp_path_factory: pytest.TempPathFa
         assert (await app.client.get("/health")).status_code == 200
 
 
+async def test_why_a_component_is_not_well_is_told_to_who_may_know(tmp_path_factory: pytest.TempPathFactory) -> None:
+    async with open_app(tmp_path_factory.mktemp("reasons")) as app:
+        app.container.health_service.stop()
+        assert (await app.client.get("/ready")).json()["components"]["server"]["reason"] == "shutting down"
+        await app.set_up()
+        bob, stranger, forger = await app.new_user("bob"), local_client(app.application), local_client(app.application)
+        forger.headers["Authorization"] = "Bearer pmk_forged"
+        for client, is_told in ((app.client, True), (bob, False), (stranger, False), (forger, False)):
+            component = (await client.get("/ready")).json()["components"]["server"]
+            assert (component["status"], "reason" in component) == ("down", is_told)
+
+
 async def test_a_database_that_cannot_be_written_is_unready(tmp_path_factory: pytest.TempPathFactory) -> None:
     async with open_app(tmp_path_factory.mktemp("broken")) as app:
         async with app.container.operations._database.write() as session:

@@ -269,6 +269,19 @@ def test_a59_strangers_are_limited_and_users_are_not_kept_out_by_them(
     assert admin.get("/auth/me").status_code == 200
 
 
+def test_a81_strangers_do_not_learn_why_a_component_is_not_well(
+    server: ServerProcess, admin: httpx.Client, bob: LoggedIn
+) -> None:
+    def reasons(client: httpx.Client | None) -> list[str]:
+        headers = {} if client is None else {"Authorization": client.headers["Authorization"]}
+        components = httpx.get(f"{server.url}/ready", headers=headers, timeout=60).json()["components"]
+        assert components["queue"]["status"] == "degraded"
+        return [component["reason"] for component in components.values() if "reason" in component]
+
+    assert reasons(admin)
+    assert reasons(None) == reasons(bob) == []
+
+
 async def test_a80_strangers_open_no_more_feeds_than_requests(server: ServerProcess, admin: httpx.Client) -> None:
     headers = {"Authorization": f"Bearer pmk_{'0' * 36}_{'A' * 43}"}
     codes = []
