@@ -53,7 +53,9 @@ async def open_storage(
     ResourceMetrics(directory.path, blobs.reserve, instruments.exposition.registry)
     vectors = Starting(
         "vectors",
-        lambda: open_mended(directory.vectors, database, fts_language=language, metrics=instruments.vectors),
+        lambda tell: open_mended(
+            directory.vectors, database, fts_language=language, metrics=instruments.vectors, tell=tell
+        ),
     )
 
     async def close_vectors() -> None:

@@ -1,6 +1,6 @@
 """The search index against the truth: it holds exactly the chunks of the ready documents, readable and once each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,16 +21,24 @@ REBUILD_DOCUMENTS = 64
 
 
 async def open_mended(
-    directory: Path, database: Database, *, fts_language: str, metrics: VectorMetrics | None = None
+    directory: Path,
+    database: Database,
+    *,
+    fts_language: str,
+    metrics: VectorMetrics | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> VectorStore:
     """Open the vector store for a server: what a power loss took from it is back before anybody searches or writes.
 
-    Looks only at the ends of the files, and at every row where that or the opening found damage.
+    Looks only at the ends of the files, and at every row where that or the opening found damage; `tell` is told of it.
     """
     vectors = await VectorStore.open(directory, fts_language=fts_language, metrics=metrics)
     checks = IndexChecks(database, vectors)
     if await checks.is_suspect():
-        for finding in await checks.differing():
+        tell("comparing the search index with the records, because it is damaged")
+        findings = await checks.differing()
+        for number, finding in enumerate(findings, 1):
+            tell(f"mending the search index from the records: {finding.subject}, {number} of {len(findings)}")
             outcome = await finding.mend() if finding.mend is not None else "not repaired"
             logger.warning("index.mended", subject=finding.subject, problem=finding.problem, outcome=outcome)
         vectors.repairs.clear()

@@ -15,6 +15,7 @@ from perplex_mono.ingestion.reader_session import ReaderSession
 from perplex_mono.ingestion.readers.contract import ReaderItem, ReaderLimits, ReadRequest
 from perplex_mono.ingestion.readers.wire import Box, Done, ReadCommand, RenderCommand
 
+START_DELAYS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)  # before a child that could not be started is tried again
 READ_NICENESS = 19
 RENDER_NICENESS = 0
 # Borrowers of killed children notice at once, unless their consumer has gone to sleep between two items.
@@ -37,7 +38,9 @@ class ReaderPool:
 
     Children start when first needed, serve up to `max_documents_per_child` documents, and are replaced sooner when they
     hold more than `max_idle_rss_bytes` or after a failure. `page_timeout_seconds` is how long a child may work
-    without an item; the time in which the caller is busy with the last one does not count.
+    without an item; the time in which the caller is busy with the last one does not count. A child that cannot be
+    started is tried again for a while before a document, of which nothing is lost, has to wait for its next attempt;
+    whoever wants to see a page is told at once.
     """
 
     def __init__(
@@ -48,11 +51,12 @@ class ReaderPool:
         *,
         max_documents_per_child: int = 200,
         max_idle_rss_bytes: int = 300_000_000,
+        start_delays_seconds: Sequence[float] = START_DELAYS_SECONDS,
     ) -> None:
         self._page_timeout_seconds = page_timeout_seconds
         self._limits = limits
-        self._readers = _Lane(processes, READ_NICENESS, max_documents_per_child, max_idle_rss_bytes)
-        self._urgent_readers = _Lane(1, READ_NICENESS, max_documents_per_child, max_idle_rss_bytes)
+        reading = READ_NICENESS, max_documents_per_child, max_idle_rss_bytes, start_delays_seconds
+        self._readers, self._urgent_readers = _Lane(processes, *reading), _Lane(1, *reading)
         self._renderers = _Lane(1, RENDER_NICENESS, max_documents_per_child, max_idle_rss_bytes)
 
     async def open(self) -> None:
@@ -121,7 +125,14 @@ class ReaderPool:
 class _Lane:
     """Children of one kind: at most `processes` at a time, lent to one borrower each."""
 
-    def __init__(self, processes: int, niceness: int, max_documents: int, max_idle_rss_bytes: int) -> None:
+    def __init__(
+        self,
+        processes: int,
+        niceness: int,
+        max_documents: int,
+        max_idle_rss_bytes: int,
+        start_delays_seconds: Sequence[float] = (),
+    ) -> None:
         self.is_open = False
         self.idle: list[ReaderProcess] = []
         self.busy: set[ReaderProcess] = set()
@@ -131,6 +142,7 @@ class _Lane:
         self._niceness = niceness
         self._max_documents = max_documents
         self._max_idle_rss_bytes = max_idle_rss_bytes
+        self._start_delays_seconds = start_delays_seconds
         self._slots = asyncio.Semaphore(processes)
         self._starting = 0
         self._disposals: set[asyncio.Task[None]] = set()
@@ -189,11 +201,20 @@ class _Lane:
             if process.alive:
                 return process
             self._dispose(process)
-        process = await self._start()
+        process = await self._start_patiently()
         if not self.is_open:
             self._dispose(process)
         self._require_open()
         return process
+
+    async def _start_patiently(self) -> ReaderProcess:
+        for delay_seconds in self._start_delays_seconds:
+            with contextlib.suppress(Unavailable):
+                return await self._start()
+            logger.warning("reader.start_failed", reason=self.start_failure, again_in_seconds=delay_seconds)
+            await asyncio.sleep(delay_seconds)
+            self._require_open()
+        return await self._start()
 
     async def _start(self) -> ReaderProcess:
         self._starting += 1

@@ -1,7 +1,5 @@
 """How the reader children are, for `/ready`."""
 
-from datetime import UTC, datetime
-
 from perplex_mono.ingestion.reader_pool import ReaderPool
 from perplex_mono.telemetry.supervision import ComponentState, ComponentStatus
 
@@ -10,4 +8,4 @@ def readers_status(readers: ReaderPool) -> ComponentStatus:
     """Ok unless children cannot be started."""
     status = readers.status()
     state: ComponentState = "ok" if status.state == "ready" else "degraded"
-    return ComponentStatus("readers", state, status.reason or None, datetime.now(UTC))
+    return ComponentStatus("readers", state, status.reason or None, restarts=status.replaced)

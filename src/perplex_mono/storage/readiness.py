@@ -1,7 +1,5 @@
 """How the storage floor is, for `/ready`."""
 
-from datetime import UTC, datetime
-
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import VectorStore
@@ -11,7 +9,7 @@ from perplex_mono.telemetry.supervision import ComponentStatus
 async def database_status(database: Database) -> ComponentStatus:
     """Ok when a row can be read and written; raises what the driver raises."""
     await database.check()
-    return ComponentStatus("database", "ok", None, datetime.now(UTC))
+    return ComponentStatus("database", "ok", None)
 
 
 async def vectors_status(vectors: Starting[VectorStore]) -> ComponentStatus:
@@ -22,6 +20,6 @@ async def vectors_status(vectors: Starting[VectorStore]) -> ComponentStatus:
     store = vectors.get()
     troubles = [f"{table.name}: {table.reason}" for table in await store.health() if not table.ok] + store.repairs
     if not troubles:
-        return status
+        return ComponentStatus("vectors", "ok", None)
     reason = "; ".join(troubles) + "; `perplex-mono doctor --repair` puts back what is missing"
-    return ComponentStatus("vectors", "degraded", reason, status.since)
+    return ComponentStatus("vectors", "degraded", reason)

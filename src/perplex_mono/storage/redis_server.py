@@ -36,7 +36,7 @@ class RedisStatus(msgspec.Struct, frozen=True):
 
     state: RedisState
     reason: str | None
-    since: datetime
+    since: datetime | None
     restarts: int
 
 

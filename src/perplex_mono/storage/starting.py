@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from loguru import logger
+from msgspec.structs import replace
 
 from perplex_mono.errors import Unavailable
 from perplex_mono.telemetry.supervision import ComponentStatus
@@ -15,9 +16,12 @@ RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
 
 
 class Starting(Generic[T]):
-    """Opens `T` in the background and again after a failure; callers take it when it is there, or wait."""
+    """Opens `T` in the background and again after a failure; callers take it when it is there, or wait.
 
-    def __init__(self, name: str, opening: Callable[[], Awaitable[T]]) -> None:
+    `opening` is given a function that takes what it is at, in words, for `status`.
+    """
+
+    def __init__(self, name: str, opening: Callable[[Callable[[str], None]], Awaitable[T]]) -> None:
         self._name = name
         self._opening = opening
         self._value: T | None = None
@@ -54,14 +58,15 @@ class Starting(Generic[T]):
     async def _open(self) -> None:
         for attempt in range(1_000_000):
             try:
-                self._value = await self._opening()
+                self._value = await self._opening(self._tell)
             except Exception as error:
                 logger.exception("component.start_failed", component=self._name)
-                self._status = ComponentStatus(
-                    name=self._name, state="down", reason=str(error), since=datetime.now(UTC), restarts=attempt + 1
-                )
+                self._status = replace(self._status, reason=str(error), restarts=attempt + 1)
                 await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
             else:
-                self._status = ComponentStatus(name=self._name, state="ok", reason=None, since=datetime.now(UTC))
+                self._status = ComponentStatus(self._name, "ok", None, datetime.now(UTC), restarts=attempt)
                 self._opened.set()
                 return
+
+    def _tell(self, what: str) -> None:
+        self._status = replace(self._status, reason=what)

@@ -1,7 +1,6 @@
 """Memory, processor and disk as readiness sees them, inside the limits of the container the process runs in."""
 
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -13,13 +12,12 @@ DISK_WARNING_FRACTION = 0.95
 
 
 class ResourceProbes:
-    """Each probe says `degraded` above its share, and since when."""
+    """Each probe says `degraded` above its share."""
 
     def __init__(self, data_directory: Path, *, memory_fraction: float, processor_fraction: float) -> None:
         self._data_directory = data_directory
         self._memory_fraction = memory_fraction
         self._processor_fraction = processor_fraction
-        self._since: dict[str, tuple[bool, datetime]] = {}
         psutil.cpu_percent()
 
     def warn_above(self, *, memory_fraction: float, processor_fraction: float) -> None:
@@ -42,10 +40,6 @@ class ResourceProbes:
         return self._judge("disk", 1 - usage.free / usage.total, DISK_WARNING_FRACTION)
 
     def _judge(self, name: str, share: float, limit: float) -> ComponentStatus:
-        is_over = share > limit
-        was_over, since = self._since.get(name, (not is_over, datetime.now(UTC)))
-        if was_over != is_over:
-            since = datetime.now(UTC)
-        self._since[name] = (is_over, since)
-        reason = f"{share:.0%} in use, more than {limit:.0%}" if is_over else None
-        return ComponentStatus(name, "degraded" if is_over else "ok", reason, since)
+        if share > limit:
+            return ComponentStatus(name, "degraded", f"{share:.0%} in use, more than {limit:.0%}")
+        return ComponentStatus(name, "ok", None)

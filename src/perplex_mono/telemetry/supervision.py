@@ -16,12 +16,15 @@ ComponentState = Literal["ok", "degraded", "down"]
 
 
 class ComponentStatus(msgspec.Struct, frozen=True):
-    """How a component is, for people: `reason` is None when it is ok; `since` is UTC; `restarts` since the start."""
+    """How a component is, for people: `reason` is None when it is ok; `restarts` since the start.
+
+    `since` is UTC; None where the component only knows how it is now, and whoever asks remembers what it said before.
+    """
 
     name: str
     state: ComponentState
     reason: str | None
-    since: datetime
+    since: datetime | None = None
     restarts: int = 0
 
 

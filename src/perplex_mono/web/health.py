@@ -67,6 +67,7 @@ class HealthService:
         self._probes: dict[str, Probe] = {**vital, **others}
         self._started = time.monotonic()
         self._is_stopping = False
+        self._seen: dict[str, tuple[str, datetime]] = {}
         self._looking = asyncio.Lock()
         self._view: ReadyView | None = None
         self._looked_at = 0.0
@@ -98,17 +99,25 @@ class HealthService:
         statuses = await asyncio.gather(*(_ask(name, probe) for name, probe in self._probes.items()))
         by_name = dict(zip(self._probes, statuses, strict=True))
         if self._is_stopping:
-            by_name["server"] = ComponentStatus("server", "down", "shutting down", datetime.now(UTC), 0)
+            by_name["server"] = ComponentStatus("server", "down", "shutting down")
         is_vital_down = self._is_stopping or any(by_name[name].state == "down" for name in self._vital)
         is_all_well = all(status.state == "ok" for status in statuses)
         return ReadyView(
             status="unready" if is_vital_down else "ready" if is_all_well else "degraded",
-            components={name: _view(status) for name, status in by_name.items()},
+            components={name: self._component(name, status) for name, status in by_name.items()},
         )
 
     async def component(self, name: str) -> ComponentView:
         """One component."""
-        return _view(await _ask(name, self._probes[name]))
+        return self._component(name, await _ask(name, self._probes[name]))
+
+    def _component(self, name: str, status: ComponentStatus) -> ComponentView:
+        """With the time since when it has been so: its own word, else the first look that found it so."""
+        state, since = self._seen.get(name, ("", datetime.now(UTC)))
+        if state != status.state:
+            since = datetime.now(UTC)
+            self._seen[name] = status.state, since
+        return ComponentView(status.state, status.since or since, status.reason, status.restarts)
 
 
 async def _ask(name: str, probe: Probe) -> ComponentStatus:
@@ -118,11 +127,7 @@ async def _ask(name: str, probe: Probe) -> ComponentStatus:
             return status if isinstance(status, ComponentStatus) else await status
     except Exception as error:
         reason = str(error) or type(error).__name__
-        return ComponentStatus(name=name, state="down", reason=reason, since=datetime.now(UTC), restarts=0)
-
-
-def _view(status: ComponentStatus) -> ComponentView:
-    return ComponentView(status=status.state, since=status.since, reason=status.reason, restarts=status.restarts)
+        return ComponentStatus(name=name, state="down", reason=reason)
 
 
 @get("/health", opt=PUBLIC, tags=["health"], summary="Is the process alive?", sync_to_thread=False)

@@ -14,10 +14,12 @@ from typing import Any
 import lancedb
 import pytest
 
+from perplex_mono.doctor.index import open_mended
 from perplex_mono.doctor.schemas import Report
 from perplex_mono.doctor.service import open_doctor
 from perplex_mono.errors import Conflict, InvalidInput
 from perplex_mono.settings import Settings
+from perplex_mono.storage.database import Database
 from tests.app_client import App, open_app, settings_for
 
 WORDS = ("heron", "plover", "godwit")
@@ -139,6 +141,20 @@ async def test_a_server_mends_its_index_before_anybody_searches_it(
         components = (await app.client.get("/ready")).json()["components"]
         assert components["vectors"]["status"] == "ok"
     assert (await examine(settings)).healthy
+
+
+async def test_who_waits_for_a_damaged_index_is_told_what_is_done_about_it(tmp_path: Path) -> None:
+    settings = await fill(tmp_path)
+    lose_index(settings.data_directory)
+    told: list[str] = []
+    database = Database(settings.data_directory / "perplex.db")
+    vectors = await open_mended(settings.data_directory / "vectors", database, fts_language="English", tell=told.append)
+    await vectors.close()
+    await database.close()
+    comparing, mending = told
+    assert "is damaged" in comparing
+    assert mending.startswith("mending the search index")
+    assert mending.endswith("1 of 1")
 
 
 async def test_documents_missing_from_the_index_are_put_back_and_strangers_removed(tmp_path: Path) -> None:

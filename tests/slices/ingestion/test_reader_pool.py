@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -16,10 +16,12 @@ import pytest
 from PIL import Image
 
 from perplex_mono.errors import DocumentFailure, Unavailable
+from perplex_mono.ingestion import reader_process
 from perplex_mono.ingestion.pages import Page, PageImage
 from perplex_mono.ingestion.reader_pool import ReaderPool
 from perplex_mono.ingestion.reader_process import ReaderDied, ReaderProcess
 from perplex_mono.ingestion.readers.contract import Opened, ReaderItem, ReaderLimits, ReadRequest
+from perplex_mono.ingestion.readiness import readers_status
 from tests import documents
 from tests.documents import PROSE, text_pdf
 
@@ -41,8 +43,15 @@ async def opened_pool(
     page_timeout_seconds: float = 60.0,
     limits: ReaderLimits | None = None,
     documents_each: int = 200,
+    start_delays_seconds: Sequence[float] = (),
 ) -> AsyncIterator[ReaderPool]:
-    pool = ReaderPool(processes, page_timeout_seconds, limits or ReaderLimits(), max_documents_per_child=documents_each)
+    pool = ReaderPool(
+        processes,
+        page_timeout_seconds,
+        limits or ReaderLimits(),
+        max_documents_per_child=documents_each,
+        start_delays_seconds=start_delays_seconds,
+    )
     await pool.open()
     try:
         yield pool
@@ -308,6 +317,33 @@ async def test_closing_leaves_no_process_task_or_file_behind(tmp_path: Path, lon
     assert pool.status().state == "closed"
     with pytest.raises(Unavailable):
         await read(pool, long_pdf)
+
+
+async def test_a_child_that_does_not_start_is_tried_again_while_readiness_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = text_pdf(tmp_path / "a.pdf", ["one"])
+    monkeypatch.setattr(reader_process, "_command_line", lambda _: ["/nowhere/python"])
+    async with opened_pool(start_delays_seconds=[0.001, 0.001]) as pool:
+        with pytest.raises(Unavailable, match="could not be started"):
+            await read(pool, document)
+    async with opened_pool(start_delays_seconds=[0.01] * 1000) as pool:
+        reading = asyncio.create_task(read(pool, document))
+        await until(lambda: readers_status(pool).state == "degraded")
+        assert "could not be started" in str(readers_status(pool).reason)
+        with pytest.raises(Unavailable, match="could not be started"):
+            await pool.render_page(str(document), PDF, 1, 100)
+        monkeypatch.undo()
+        assert len(await reading) > 1
+        await pool.render_page(str(document), PDF, 1, 100)
+        assert readers_status(pool).state == "ok"
+
+
+async def test_children_that_were_replaced_are_counted(tmp_path: Path) -> None:
+    async with opened_pool(documents_each=1) as pool:
+        for _ in range(2):
+            await read(pool, text_pdf(tmp_path / "a.pdf", ["one"]))
+        assert readers_status(pool).restarts == 2
 
 
 async def read_once_in_a_pool_of_its_own(path: Path) -> None:

@@ -63,7 +63,7 @@ async def test_a_truncated_newest_manifest_is_moved_aside(tmp_path: Path, kept_b
 async def test_a_table_that_may_lack_its_last_commits_is_degraded(tmp_path: Path) -> None:
     await filled(tmp_path, "t")
     os.truncate(newest_manifest(tmp_path / "t.lance"), 0)
-    vectors = Starting("vectors", lambda: VectorStore.open(tmp_path))
+    vectors = Starting("vectors", lambda _: VectorStore.open(tmp_path))
     vectors.start()
     store = await vectors.wait()
     status = await vectors_status(vectors)

@@ -284,6 +284,29 @@ async def test_a_database_that_cannot_be_written_is_unready(tmp_path_factory: py
         assert (await app.client.get("/vector/health")).status_code == 200
 
 
+async def test_since_when_a_component_is_as_it_is_is_remembered(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "READY_KEEP_SECONDS", 0.0)
+    async with open_app(tmp_path_factory.mktemp("since")) as app:
+
+        async def since(name: str) -> dict[str, str]:
+            component: dict[str, str] = (await app.client.get("/ready")).json()["components"][name]
+            return {component["status"]: component["since"]}
+
+        well = await since("database")
+        assert await since("database") == well
+        readers = await since("readers")
+        async with app.container.operations._database.write() as session:
+            await (await session.connection()).exec_driver_sql("DROP TABLE heartbeat")
+        broken = await since("database")
+        assert "ok" not in broken
+        assert broken["down"] > well["ok"]
+        assert await since("database") == broken
+        assert (await app.client.get("/db/health")).json()["since"] == broken["down"]
+        assert await since("readers") == readers
+
+
 async def test_metrics_count_requests_by_pattern_not_by_path(app: App) -> None:
     await app.client.get("/api/v1/documents/some-id-of-mine")
     await app.client.get("/some/odd/path")

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from math import ceil
@@ -29,6 +30,9 @@ FAILPOINTS = ("after_blob_rename", "after_commit", "before_lance_commit", "after
 NAME = "kill -9 at random times during an ingest"
 WHOLE_SECONDS = 6600.0
 EXAMINE_EVERY = 20
+LEAD_SECONDS = 2.0
+SEARCHED_EACH = 3
+KILLS_FOR_SHARES = 20
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Run:
     deleted: list[int] = field(default_factory=list)
     unsure: list[int] = field(default_factory=list)
     at_failpoints: int = 0
+    at_work: int = 0
     blamed: int = 0
     worst_repeated: int = 0
     recoveries: list[float] = field(default_factory=list)
@@ -82,10 +87,11 @@ def _kill_and_judge(plan: Plan, folder: Path, fault: Fault) -> None:
         "PERPLEX_LIMITS__REQUESTS_PER_MINUTE_USER": "1000000",
     }
     server = ServerProcess(folder, environment, module="tests.system.faults.counting_server")
-    killing = _Killing(plan, folder, server)
+    killing = _Killing(plan, folder, server, fault)
     try:
         killing.go_on(time.monotonic() + WHOLE_SECONDS)
-        killing.judge(fault, begun)
+        killing.judge()
+        assert begun.is_file()
     finally:
         if not server.ended():
             server.kill()
@@ -94,8 +100,9 @@ def _kill_and_judge(plan: Plan, folder: Path, fault: Fault) -> None:
 class _Killing:
     """A run of the plan on one data directory."""
 
-    def __init__(self, plan: Plan, folder: Path, server: ServerProcess) -> None:
+    def __init__(self, plan: Plan, folder: Path, server: ServerProcess, fault: Fault) -> None:
         self._plan = plan
+        self._fault = fault
         self._file = folder / "run.json"
         self._begun = folder / "begun-pages"
         self._samples = list(islice(mixed(plan.pages_each), plan.kills))
@@ -119,8 +126,9 @@ class _Killing:
             self._run.worst_repeated = max(self._run.worst_repeated, ceil((self._repeated() - before) / self._deaths))
             self._remember()
 
-    def judge(self, fault: Fault, begun: Path) -> None:
+    def judge(self) -> None:
         """Let everything end, and hold the run against what was promised."""
+        fault = self._fault
         self._promises.settle(1800)
         self._retry_blamed()
         fault.rounds += self._run.kills
@@ -130,41 +138,60 @@ class _Killing:
         pages = sum(len(sample.words) for sample in self._promises.kept.values())
         fault.note = (
             f"median recovery {median(self._run.recoveries):.1f} s; {pages} pages at the end;"
-            f" {self._run.at_failpoints} kills at failpoints;"
+            f" {self._run.at_work} kills met work, {self._run.at_failpoints} of them at failpoints;"
             f" at most {self._run.worst_repeated} pages begun again for a kill;"
             f" {self._run.blamed} documents blamed and retried"
         )
         self._promises.require_kept(fault)
-        # Each thread of OCR has a page in hand, and rarely another one that was read and is not on the disk yet.
-        assert self._run.worst_repeated <= 2 * usable_cores()
-        assert begun.is_file()
+        # Each thread of OCR has a page in hand, and rarely one more that was read is not on the disk yet.
+        assert self._run.worst_repeated <= usable_cores() + 1
+        if self._run.kills >= KILLS_FOR_SHARES:
+            assert self._run.at_work >= self._run.kills / 2, "too many kills met an idle server to prove anything"
 
     def _one_kill(self) -> None:
-        """Work for a while, an upload at some moment of it; kill, at a failpoint if one comes first; start again."""
+        """An upload after a while, and a kill while it is worked at, at a failpoint if one comes first; start again."""
         self._deaths = 1
         number, chance = self._run.kills, random.Random(f"{self._plan.seed}-{self._run.kills}")
-        interval = chance.uniform(*self._plan.apart)
-        end = time.monotonic() + interval
-        time.sleep(chance.uniform(0, interval / 2))
-        if self._server.ended():
-            self._run.at_failpoints += 1
-        elif chance.random() < 0.25:
-            killer = threading.Timer(chance.uniform(0, 0.1), self._server.kill)
-            killer.start()
-            self._say(number)
-            killer.join()
-        else:
-            self._say(number)
-            self._sleep_until(end)
-            if self._server.ended():
-                self._run.at_failpoints += 1
+        end = time.monotonic() + chance.uniform(*self._plan.apart)
+        self._sleep_until(end - chance.uniform(0, LEAD_SECONDS))
+        if not self._server.ended():
+            if chance.random() < 0.25:
+                self._kill_during_upload(number, chance.uniform(0, 0.1))
             else:
-                self._server.kill()
+                self._say(number)
+                self._sleep_until(end)
+                self._kill()
+        else:
+            self._note_failpoint()
         armed = {"PERPLEX_FAILPOINT": f"{chance.choice(FAILPOINTS)}:{chance.choice((1, 1, 2))}"}
         self._run.kills += 1
         if self._run.kills % EXAMINE_EVERY == 0:
             require_sound(self._server)
         self._restart(armed if chance.random() < 0.3 else {})
+        with suppress(httpx.TransportError):  # it may meet its failpoint meanwhile, which the next round notices
+            for sample in chance.sample(ready := self._ready(), min(SEARCHED_EACH, len(ready))):
+                self._promises.judge_sample(sample, self._fault)
+        assert (self._fault.lost, self._fault.duplicated) == (0, 0), self._server.log()[-3000:]
+
+    def _kill(self) -> None:
+        with suppress(httpx.TransportError):
+            running = httpx.get(f"{self._server.url}/api/v1/operations", params={"state": "running"}, timeout=30)
+            self._run.at_work += bool(running.json()["items"])
+            self._server.kill()
+            return
+        self._server.wait_end()
+        self._note_failpoint()
+
+    def _kill_during_upload(self, number: int, seconds: float) -> None:
+        killer = threading.Timer(seconds, self._server.kill)
+        killer.start()
+        self._say(number)
+        killer.join()
+        self._run.at_work += 1
+
+    def _note_failpoint(self) -> None:
+        self._run.at_failpoints += 1
+        self._run.at_work += 1
 
     def _restart(self, armed: dict[str, str]) -> None:
         """Start; a failpoint may kill it while it recovers, and then it starts again unarmed."""
@@ -175,7 +202,7 @@ class _Killing:
                 raise
             self._server.wait_end()
             self._deaths += 1
-            self._run.at_failpoints += 1
+            self._note_failpoint()
             seconds = self._promises.recover()
         self._run.recoveries.append(seconds)
 
@@ -184,7 +211,7 @@ class _Killing:
         try:
             self._promises.upload(self._samples[number])
             if number % 10 == 9:
-                self._delete(self._some_ready())
+                self._delete(self._ready()[0])
         except (httpx.TransportError, AssertionError):
             if not self._server.ended():
                 time.sleep(0.5)  # the kill is on its way
@@ -196,9 +223,9 @@ class _Killing:
         self._remember()
         self._promises.delete(sample)
 
-    def _some_ready(self) -> Sample:
+    def _ready(self) -> list[Sample]:
         ready = {document["name"] for document in self._promises.documents() if document["status"] == "ready"}
-        return next(sample for name, sample in self._promises.kept.items() if name in ready)
+        return [sample for name, sample in self._promises.kept.items() if name in ready]
 
     def _sleep_until(self, end: float) -> None:
         while time.monotonic() < end and not self._server.ended():

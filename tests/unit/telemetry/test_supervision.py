@@ -68,7 +68,10 @@ async def test_after_a_failure_it_is_ok_again_only_when_it_has_lasted() -> None:
     assert failed.state == "degraded"
     await eventually(lambda: supervisor.status().state == "ok")
     assert supervisor.status().reason is None
-    assert supervisor.status().since > failed.since
+    well = supervisor.status()
+    assert failed.since is not None
+    assert well.since is not None
+    assert well.since > failed.since
     await supervisor.stop(5)
 
 
