@@ -176,6 +176,37 @@ def test_operations_are_listed_and_followed(
     assert events[-1]["type"] == "completed"
 
 
+def test_long_work_is_held_let_go_ended_and_taken_up_again(
+    commands: CommandLine, library: subprocess.CompletedProcess[str], server: ServerProcess
+) -> None:
+    url = f"{server.url}/api/v1"
+    long = " ".join(f"Sentence {n} tells of the harbour." for n in range(60_000))
+    made = httpx.post(f"{url}/collections", json={"name": "steered"}, timeout=30).json()
+    files = [("files", ("long.txt", long.encode()))]
+    accepted = httpx.post(f"{url}/collections/{made['id']}/documents", files=files, timeout=60).json()
+    operation, (document,) = accepted["operation_id"], accepted["documents"]
+
+    def state(*arguments: str) -> str:
+        steered: dict[str, str] = commands.json("operations", *arguments)
+        return steered["state"]
+
+    assert state("--pause", operation) == "paused"
+    assert state("--resume", operation) in ("queued", "running")
+    assert state("--cancel", operation) == "cancelled"
+    assert state("--retry", operation) in ("queued", "running")
+    assert state("--cancel", operation) == "cancelled"
+    again = commands.json("operations", "--retry-document", document["id"])
+    assert again["id"] != operation
+    assert state("--cancel", again["id"]) == "cancelled"
+    refused = commands.run("operations", "--retry", operation, "--retry-document", document["id"])
+    assert refused.returncode == 2
+    assert "cannot be combined" in refused.stderr
+    unknown = commands.run("operations", "--retry-document", "no-such-document")
+    assert unknown.returncode == 1
+    assert "no-such-document" in unknown.stderr
+    assert httpx.delete(f"{url}/collections/{made['id']}", timeout=30).status_code == 202
+
+
 def test_a_collection_is_indexed_anew_and_back(
     commands: CommandLine, library: subprocess.CompletedProcess[str], server: ServerProcess
 ) -> None:

@@ -84,6 +84,10 @@ class Backend(Protocol):
         """Pause, resume, cancel or retry an operation. Raises `NotFound`, or `Conflict` with what is allowed."""
         ...
 
+    async def retry_document(self, document_id: str) -> "OperationAccepted":
+        """Ingest one failed or cancelled document again. Raises `NotFound`, or `Conflict` in any other state."""
+        ...
+
     async def events(self, operation_id: str, after: int) -> "EventPage":
         """At most `EVENT_PAGE` stored events past `after`, oldest first."""
         ...

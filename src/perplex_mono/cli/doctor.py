@@ -32,10 +32,14 @@ async def run_doctor(settings: Settings, *, is_repairing: bool, as_json: bool) -
 
 def show_report(report: Report, console: Console, *, is_repairing: bool) -> None:
     """The findings, and a last line that says how things stand."""
+    said = ""
     for finding in report.findings[:MAX_SHOWN]:
         console.print(
             Text(f"{finding.check}: {one_line(finding.subject)}: {one_line(finding.problem)}"), soft_wrap=True
         )
+        if finding.means != said:
+            console.print(Text(f"    {finding.means}"), soft_wrap=True)
+            said = finding.means
         if finding.outcome is not None:
             console.print(Text(f"    {finding.outcome}"), soft_wrap=True)
     if len(report.findings) > MAX_SHOWN:

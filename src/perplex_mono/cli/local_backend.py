@@ -86,6 +86,9 @@ class LocalBackend:
     async def act(self, action: Action, operation_id: str) -> OperationView:
         return await self._container.operations.act(action, operation_id, LOCAL_USER)
 
+    async def retry_document(self, document_id: str) -> OperationAccepted:
+        return await self._container.documents.retry(document_id, LOCAL_USER)
+
     async def events(self, operation_id: str, after: int) -> EventPage:
         return await self._container.operations.events(operation_id, LOCAL_USER, after=after, limit=EVENT_PAGE)
 

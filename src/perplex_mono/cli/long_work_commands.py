@@ -23,6 +23,7 @@ OPERATION_STATES = ("queued", "running", "paused", "completed", "failed", "dead"
     metavar="ID",
     help="Take up again what failed or was cancelled; a cancelled reindex is begun anew instead.",
 )
+@click.option("--retry-document", metavar="ID", help="Ingest this one document, which failed or was cancelled, again.")
 @click.option("--state", type=click.Choice(OPERATION_STATES), help="List only operations in this state.")
 @server_option
 @json_option
@@ -37,6 +38,7 @@ def operations(
     resume: str | None,
     cancel: str | None,
     retry: str | None,
+    retry_document: str | None,
 ) -> None:
     """List the long work, newest first; or follow or steer one operation.
 
@@ -50,22 +52,27 @@ def operations(
       perplex-mono operations --follow 0197a2b4-6c1e-7d3f-9a51-2f6f0e8b7c11
       perplex-mono operations --pause 0197a2b4-6c1e-7d3f-9a51-2f6f0e8b7c11
     """
-    given = {"follow": follow, "pause": pause, "resume": resume, "cancel": cancel, "retry": retry, "state": state}
+    given = {"follow": follow, "pause": pause, "resume": resume, "cancel": cancel, "retry": retry}
+    given |= {"retry-document": retry_document, "state": state}
     named = [f"--{name}" for name, value in given.items() if value is not None]
     if len(named) > 1:
         raise click.UsageError(
             f"{' and '.join(named)} cannot be combined: list operations, or name one to do one thing."
         )
-    from perplex_mono.cli.operations import act_on_operation, follow_operation, list_operations
+    from perplex_mono.cli import operations as commands
 
     settings = invocation.settings()
     if follow is not None:
-        exit_with(invocation.run(follow_operation(settings, server, follow, as_json=as_json)))
+        exit_with(invocation.run(commands.follow_operation(settings, server, follow, as_json=as_json)))
+    if retry_document is not None:
+        exit_with(invocation.run(commands.retry_document(settings, server, retry_document, as_json=as_json)))
     actions: dict[Action, str | None] = {"pause": pause, "resume": resume, "cancel": cancel, "retry": retry}
     for action, operation_id in actions.items():
         if operation_id is not None:
-            exit_with(invocation.run(act_on_operation(settings, server, action, operation_id, as_json=as_json)))
-    exit_with(invocation.run(list_operations(settings, server, state=state, as_json=as_json)))
+            exit_with(
+                invocation.run(commands.act_on_operation(settings, server, action, operation_id, as_json=as_json))
+            )
+    exit_with(invocation.run(commands.list_operations(settings, server, state=state, as_json=as_json)))
 
 
 @click.command(short_help="Index a collection anew: another model, other chunks; or go back.")

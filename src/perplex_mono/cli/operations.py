@@ -57,6 +57,18 @@ async def act_on_operation(
     """Pause, resume, cancel or retry, and print the operation as it is then; the exit code."""
     async with open_backend(settings, server) as backend:
         operation = await backend.act(action, operation_id)
+    return _print(operation, as_json=as_json)
+
+
+async def retry_document(settings: Settings, server: str | None, document_id: str, *, as_json: bool) -> int:
+    """Ingest one document again, and print the operation that does it; the exit code."""
+    async with open_backend(settings, server) as backend:
+        accepted = await backend.retry_document(document_id)
+        operation = await backend.operation(accepted.operation_id)
+    return _print(operation, as_json=as_json)
+
+
+def _print(operation: OperationView, *, as_json: bool) -> int:
     if as_json:
         write_json(operation)
     else:

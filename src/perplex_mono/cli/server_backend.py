@@ -97,6 +97,12 @@ class ServerBackend:
         path = f"/operations/{quote(operation_id, safe='')}/{action}"
         return await self._server.call("POST", path, OperationView, key=("operation", operation_id))
 
+    async def retry_document(self, document_id: str) -> "OperationAccepted":
+        from perplex_mono.library.schemas import OperationAccepted
+
+        path = f"/documents/{quote(document_id, safe='')}/retry"
+        return await self._server.call("POST", path, OperationAccepted, key=("document", document_id))
+
     async def events(self, operation_id: str, after: int) -> "EventPage":
         from perplex_mono.operations.schemas import EventPage
 

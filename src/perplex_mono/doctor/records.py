@@ -56,6 +56,21 @@ class RecordChecks:
             for document_id, name, state in rows
         ]
 
+    async def mislaid_leases(self) -> list[Finding]:
+        """Operations that are marked as running without a lease, or have one although they do not run."""
+        is_running, has_lease = col(Operation.state) == "running", col(Operation.lease_until).is_not(None)
+        async with self._database.read() as session:
+            rows = (await session.exec(select(Operation).where(is_running != has_lease))).all()
+        return [
+            Finding(
+                "operations",
+                f"{row.kind} {row.id}",
+                f"it is {row.state}, but {'has a' if row.lease_until else 'has no'} lease",
+                partial(self._take_lease, row.id),
+            )
+            for row in rows
+        ]
+
     async def broken_pages(self) -> list[Finding]:
         """Stored pages that cannot be decoded."""
         findings: list[Finding] = []
@@ -136,6 +151,14 @@ class RecordChecks:
     def _to_ingest_again(self, kind: str, document: Document, problem: str) -> Finding:
         mend = partial(self._ingest_again, document.id) if self._blobs.exists(document.sha256) else None
         return Finding(kind, f"document '{document.name}' ({document.id})", problem, mend)
+
+    async def _take_lease(self, operation_id: str) -> str:
+        async with self._database.write() as session:
+            operation = await session.get_one(Operation, operation_id)
+            operation.lease_until = None
+            if operation.state == "running":
+                operation.state = "queued"
+            return f"it is {operation.state} now, without a lease"
 
     async def _ingest_again(self, document_id: str) -> str:
         async with self._database.write() as session:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 Mend = Callable[[], Awaitable[str]]
+Look = Callable[[], Awaitable[list["Finding"]]]
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,22 @@ class Finding:
     mend: Mend | None = None
 
 
+@dataclass(frozen=True)
+class Check:
+    """A promise, how to look whether it holds, and what it means for people where it does not."""
+
+    name: str
+    look: Look
+    means: str
+
+
 class FindingView(msgspec.Struct, frozen=True):
-    """A finding as it is printed. `outcome` says what a repair did about it."""
+    """A finding as it is printed. `means` is what follows from it, `outcome` what a repair did about it."""
 
     check: str
     subject: str
     problem: str
+    means: str
     repairable: bool
     outcome: str | None
 

@@ -1,6 +1,6 @@
 """The doctor: proves on a data directory at rest that what was promised holds, and mends what is derived."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from perplex_mono.configuration.service import held_overrides
@@ -8,7 +8,7 @@ from perplex_mono.doctor.deletions import DeletionChecks
 from perplex_mono.doctor.index import IndexChecks
 from perplex_mono.doctor.originals import OriginalChecks
 from perplex_mono.doctor.records import RecordChecks
-from perplex_mono.doctor.schemas import Finding, FindingView, Report
+from perplex_mono.doctor.schemas import Check, Finding, FindingView, Report
 from perplex_mono.errors import InvalidInput
 from perplex_mono.operations.events import EventBus
 from perplex_mono.operations.ledger import Ledger
@@ -19,7 +19,6 @@ from perplex_mono.storage.data_directory import DataDirectory
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.vectors import VectorStore
 
-Check = Callable[[], Awaitable[list[Finding]]]
 OnCheck = Callable[[str], None]
 BEYOND_REPAIR = "not repaired: this needs a person"
 
@@ -27,38 +26,35 @@ BEYOND_REPAIR = "not repaired: this needs a person"
 class Doctor:
     """Examines an opened data directory that nobody works in."""
 
-    def __init__(self, checks: Sequence[tuple[str, Check]]) -> None:
+    def __init__(self, checks: Sequence[Check]) -> None:
         self._checks = checks
 
     async def examine(self, on_check: OnCheck) -> Report:
         """Run every check; `on_check` is told of each before it runs."""
-        return self._report(await self._find(on_check))
+        found = await self._find(on_check)
+        return self._report(found, [None] * len(found), is_healthy=not found)
 
     async def repair(self, on_check: OnCheck) -> Report:
         """Examine, mend what can be mended, and examine again: `healthy` says what the second look found."""
-        findings = await self._find(on_check)
-        outcomes: list[str | None] = [
-            BEYOND_REPAIR if finding.mend is None else await finding.mend() for finding in findings
-        ]
-        left = await self._find(on_check) if findings else []
-        return self._report(findings, outcomes, left)
+        found = await self._find(on_check)
+        outcomes = [BEYOND_REPAIR if finding.mend is None else await finding.mend() for _, finding in found]
+        return self._report(found, outcomes, is_healthy=not found or not await self._find(on_check))
 
-    async def _find(self, on_check: OnCheck) -> list[Finding]:
-        findings: list[Finding] = []
-        for name, check in self._checks:
-            on_check(name)
-            findings += await check()
-        return findings
+    async def _find(self, on_check: OnCheck) -> list[tuple[Check, Finding]]:
+        found: list[tuple[Check, Finding]] = []
+        for check in self._checks:
+            on_check(check.name)
+            found += [(check, finding) for finding in await check.look()]
+        return found
 
     def _report(
-        self, findings: list[Finding], outcomes: list[str | None] | None = None, left: list[Finding] | None = None
+        self, found: Sequence[tuple[Check, Finding]], outcomes: Sequence[str | None], *, is_healthy: bool
     ) -> Report:
-        said = outcomes or [None for _ in findings]
         views = [
-            FindingView(finding.check, finding.subject, finding.problem, finding.mend is not None, outcome)
-            for finding, outcome in zip(findings, said, strict=True)
+            FindingView(finding.check, finding.subject, finding.problem, check.means, finding.mend is not None, outcome)
+            for (check, finding), outcome in zip(found, outcomes, strict=True)
         ]
-        return Report(not (findings if left is None else left), [name for name, _ in self._checks], views)
+        return Report(is_healthy, [check.name for check in self._checks], views)
 
 
 @asynccontextmanager
@@ -77,7 +73,7 @@ async def open_doctor(settings: Settings) -> AsyncIterator[Doctor]:
         stack.push_async_callback(database.close)
         damage = await database.damage()
         if damage:
-            yield Doctor([("database", _told([Finding("database", "perplex.db", text) for text in damage]))])
+            yield Doctor([_sound_file([Finding("database", "perplex.db", text) for text in damage])])
             return
         await database.migrate()
         settings = with_overrides(settings, await held_overrides(settings, database))
@@ -92,26 +88,73 @@ async def open_doctor(settings: Settings) -> AsyncIterator[Doctor]:
         )
         records, originals = RecordChecks(database, ledger, blobs), OriginalChecks(database, blobs)
         index, deletions = IndexChecks(database, vectors), DeletionChecks(database, ledger)
-        yield Doctor(
-            [
-                ("database: a sound file", _told([])),
-                ("operations: nothing waits for work that nobody does", records.abandoned_documents),
-                ("operations: every deletion will be finished", deletions.unfinished),
-                ("originals: every file is whole", originals.damaged),
-                ("originals: no file belongs to nobody", originals.unreferenced),
-                ("pages: every stored page can be read", records.broken_pages),
-                ("pages: every ready document has all of them", records.missing_pages),
-                ("chunks: every ready document has all of them", records.incomplete_chunks),
-                ("chunks: every ready document is in its collection's index", records.unindexed_documents),
-                ("index: every table opened as it was left", index.moved_aside),
-                ("index: exactly the chunks of ready documents, once each", index.differing),
-                ("index: no table belongs to nobody", index.unreferenced),
-            ]
-        )
+        yield Doctor([_sound_file([]), *_checks(records, originals, index, deletions)])
 
 
-def _told(findings: list[Finding]) -> Check:
-    async def check() -> list[Finding]:
+def _checks(
+    records: RecordChecks, originals: OriginalChecks, index: IndexChecks, deletions: DeletionChecks
+) -> Iterator[Check]:
+    yield Check(
+        "operations: nothing waits for work that nobody does",
+        records.abandoned_documents,
+        "These documents would be 'processing' for ever, and are not found.",
+    )
+    yield Check(
+        "operations: whatever runs holds a lease, and nothing else does",
+        records.mislaid_leases,
+        "Nobody might take these up, or somebody might work at what has ended.",
+    )
+    yield Check(
+        "operations: every deletion will be finished",
+        deletions.unfinished,
+        "They are hidden from everybody, but their bytes stay on the disk.",
+    )
+    yield Check(
+        "originals: every file is whole",
+        originals.damaged,
+        "They are found and quoted still, but cannot be downloaded, shown or read again.",
+    )
+    yield Check(
+        "originals: no file belongs to nobody",
+        originals.unreferenced,
+        "They take space, nothing else: an upload ended before it was answered.",
+    )
+    yield Check(
+        "pages: every stored page can be read",
+        records.broken_pages,
+        "These pages cannot be shown, and another index would be made without them.",
+    )
+    yield Check(
+        "pages: every ready document has all of them",
+        records.missing_pages,
+        "These pages cannot be shown, and another index would be made without them.",
+    )
+    yield Check(
+        "chunks: every ready document has all of them",
+        records.incomplete_chunks,
+        "An index that is built anew would lack parts of these documents.",
+    )
+    yield Check(
+        "chunks: every ready document is in its collection's index",
+        records.unindexed_documents,
+        "No search finds these documents.",
+    )
+    yield Check(
+        "index: every table opened as it was left",
+        index.moved_aside,
+        "The disk or a power loss harmed the index; searches may miss what came last.",
+    )
+    yield Check(
+        "index: exactly the chunks of ready documents, once each",
+        index.differing,
+        "Searches miss passages, find them twice, or find what was deleted.",
+    )
+    yield Check("index: no table belongs to nobody", index.unreferenced, "They take space, nothing else.")
+
+
+def _sound_file(findings: list[Finding]) -> Check:
+    async def look() -> list[Finding]:
         return findings
 
-    return check
+    means = "Records may be lost. Keep a copy of the data directory, then restore a backup."
+    return Check("database: a sound file", look, means)

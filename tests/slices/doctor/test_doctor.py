@@ -247,6 +247,23 @@ async def test_a_damaged_database_is_named_not_a_crash(tmp_path: Path) -> None:
     assert {finding.check for finding in report.findings} == {"database"}
 
 
+async def test_a_lease_that_belongs_to_nothing_is_taken_back(tmp_path: Path) -> None:
+    settings = await fill(tmp_path)
+    async with open_app(tmp_path) as app:
+        await app.ingest(("avocet.txt", b"The avocet waded here too."))
+    ((ended,), (running,)) = sql(settings, "SELECT id FROM operations ORDER BY id")
+    sql(settings, "UPDATE operations SET lease_until = '2026-01-01 00:00:00.000000' WHERE id = ?", ended)
+    sql(settings, "UPDATE operations SET state = 'running', lease_until = NULL WHERE id = ?", running)
+    findings = (await examine(settings)).findings
+    assert {finding.problem for finding in findings} == {
+        "it is completed, but has a lease",
+        "it is running, but has no lease",
+    }
+    repaired = await repair(settings)
+    assert repaired.healthy
+    assert sql(settings, "SELECT state FROM operations WHERE id = ?", running) == [("queued",)]
+
+
 async def test_an_interrupted_ingest_is_no_damage(tmp_path: Path) -> None:
     """What a crash leaves behind between two steps is what the next start goes on from."""
     async with open_app(tmp_path) as app:
@@ -316,6 +333,7 @@ async def test_the_command_says_what_is_wrong_and_ends_with_one(tmp_path: Path) 
     sick = run()
     assert sick.returncode == 1
     assert "it is missing" in sick.stdout
+    assert "Searches miss passages" in sick.stdout
     assert "--repair` mends 1" in sick.stdout
     report = json.loads(run("--repair", "--json").stdout)
     assert report["healthy"]
