@@ -14,6 +14,7 @@ from tests.system.faults.table import FaultTable
 
 DOCUMENTS = 6
 ROUNDS = 3
+OPENING_SECONDS = 120.0
 Damage = Callable[[Path, random.Random], None]
 
 
@@ -83,7 +84,7 @@ def _said_of_the_damage(promises: Promises) -> str:
     """Started on the damage, the server answers and keeps the originals; what it says of the index."""
     server = promises.server
     server.start()
-    eventually(lambda: _vectors(server).get("reason") != "starting")
+    eventually(lambda: _vectors(server)["status"] != "down" or "restarts" in _vectors(server), OPENING_SECONDS)
     for document in promises.documents():
         original = httpx.get(f"{server.url}/api/v1/documents/{document['id']}/file", timeout=30)
         assert original.content == promises.kept[document["name"]].content

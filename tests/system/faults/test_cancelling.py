@@ -4,9 +4,9 @@ import random
 import time
 
 import httpx
-import pytest
 
 from tests.server_process import ServerProcess
+from tests.system.faults.means import quick_and_whole
 from tests.system.faults.promises import Promises
 from tests.system.faults.samples import Sample, scanned_pdf, text_pdf
 from tests.system.faults.table import Fault, FaultTable
@@ -15,13 +15,14 @@ PAGES = 3
 ROUNDS = 200
 
 
-@pytest.mark.faults
-@pytest.mark.timeout(3600)
-def test_cancel_at_any_step_leaves_whole_documents_or_none(server: ServerProcess, faults: FaultTable) -> None:
+@quick_and_whole(ROUNDS, quick=4)
+def test_cancel_at_any_step_leaves_whole_documents_or_none(
+    server: ServerProcess, faults: FaultTable, rounds: int
+) -> None:
     fault, chance = faults.fault("cancel at any step"), random.Random(17)
     promises = Promises(server)
     promises.recover()
-    for number in range(ROUNDS):
+    for number in range(rounds):
         first = 2 * PAGES * number
         group = [text_pdf(first, PAGES), scanned_pdf(first + PAGES, PAGES)]
         url = f"{server.url}/api/v1/operations/{promises.upload(*group)}"

@@ -18,13 +18,13 @@ from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import is_disk_full
 from tests.server_process import ServerProcess
+from tests.system.faults.means import missing, quick_and_whole
 from tests.system.faults.mounts import small_disk
 from tests.system.faults.promises import Promises
 from tests.system.faults.samples import mixed, text_file
 from tests.system.faults.table import FaultTable
 
 DISK_MEGABYTES = 64
-WHOLE = [pytest.mark.faults, pytest.mark.timeout(1800)]
 LANCE = "a commit failed: lance error: LanceError(IO): No space left on device (os error 28), src/writer.rs:12"
 
 
@@ -79,7 +79,7 @@ async def test_an_upload_that_fills_the_disk_is_refused_and_leaves_nothing(tmp_p
     blob = store.receive(10_000_000)
     full = Path("/dev/full")
     if not full.exists():
-        pytest.skip("there is no /dev/full here")
+        missing("there is no /dev/full here")
     blob._file.close()
     blob._file = full.open("wb")  # every write to it fails as on a full disk
     await blob.write(b"x" * 100)
@@ -97,7 +97,7 @@ def test_a_full_disk_is_known_by_number_and_by_words() -> None:
     assert not is_disk_full(OSError(errno.EACCES, "Permission denied"))
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=WHOLE)])
+@quick_and_whole(10)
 def test_a_full_disk_refuses_uploads_finishes_nothing_wrong_and_recovers_without_a_restart(
     tmp_path: Path, server: ServerProcess, faults: FaultTable, rounds: int
 ) -> None:
@@ -127,7 +127,6 @@ def test_a_full_disk_refuses_uploads_finishes_nothing_wrong_and_recovers_without
         promises.require_kept(fault)
 
 
-@pytest.mark.faults
 def test_a_read_only_disk_is_said_at_the_start_and_nothing_is_harmed(
     tmp_path: Path, server: ServerProcess, faults: FaultTable
 ) -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.server_process import ServerProcess
-from tests.system.faults.means import missing
+from tests.system.faults.means import missing, quick_and_whole
 from tests.system.faults.promises import Promises, eventually
 from tests.system.faults.samples import Sample, mixed
 from tests.system.faults.table import FaultTable
@@ -44,11 +44,10 @@ def failing_calls(pid: int, calls: str, error: str, trace: Path) -> Iterator[Non
         tracer.wait(20)
 
 
-@pytest.mark.faults
-@pytest.mark.timeout(1800)
+@quick_and_whole(ROUNDS)
 @pytest.mark.parametrize("name", FAILURES)
 def test_what_is_acknowledged_while_the_disk_fails_is_kept(
-    tmp_path: Path, server: ServerProcess, faults: FaultTable, name: str
+    tmp_path: Path, server: ServerProcess, faults: FaultTable, name: str, rounds: int
 ) -> None:
     fault, chance, fresh = faults.fault(name), random.Random(5), mixed(2)
     promises = Promises(server)
@@ -56,7 +55,7 @@ def test_what_is_acknowledged_while_the_disk_fails_is_kept(
     promises.upload(next(fresh))
     promises.settle()
     refused = 0
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         promises.upload(next(fresh), next(fresh))
         time.sleep(chance.uniform(0, 1))
         with failing_calls(server.pid, *FAILURES[name], tmp_path / "trace"):
@@ -68,7 +67,7 @@ def test_what_is_acknowledged_while_the_disk_fails_is_kept(
         promises.settle()
         promises.judge(fault)
         fault.rounds += 1
-    assert refused == ROUNDS
+    assert refused == rounds
     server.kill()
     fault.recovered(promises.recover())
     promises.require_kept(fault)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.documents import HELVETICA, raw_pdf, stream_bomb_pdf
 from tests.server_process import ServerProcess
+from tests.system.faults.means import quick_and_whole
 from tests.system.faults.promises import Promises, eventually
 from tests.system.faults.samples import mixed, scanned_pdf
 from tests.system.faults.table import FaultTable
@@ -25,10 +26,9 @@ TIGHT_LIMITS = {
     "PERPLEX_INGESTION__READER_MEMORY_BYTES": "300000000",
     "PERPLEX_INGESTION__LEASE_SECONDS": "5",
 }
-WHOLE = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=WHOLE)])
+@quick_and_whole(5)
 def test_a_poison_file_fails_alone(tmp_path: Path, server: ServerProcess, faults: FaultTable, rounds: int) -> None:
     promises, fresh = Promises(server), mixed(2)
     promises.recover(**TIGHT_LIMITS)
@@ -46,19 +46,18 @@ def test_a_poison_file_fails_alone(tmp_path: Path, server: ServerProcess, faults
     promises.require_kept(fault)
 
 
-@pytest.mark.faults
-@pytest.mark.timeout(1800)
+@quick_and_whole(ROUNDS)
 @pytest.mark.parametrize(
     ("kind", "code", "reason"),
     [(signal.SIGSEGV, "internal", "SIGSEGV"), (signal.SIGSTOP, "timeout", "Nothing came for 8 seconds")],
 )
 def test_a_reader_that_dies_or_freezes_is_replaced(
-    server: ServerProcess, faults: FaultTable, kind: signal.Signals, code: str, reason: str
+    server: ServerProcess, faults: FaultTable, kind: signal.Signals, code: str, reason: str, rounds: int
 ) -> None:
     fault = faults.fault(f"reader child, {kind.name}")
     promises, fresh = Promises(server), mixed(2)
     promises.recover(**TIGHT_LIMITS)
-    for number in range(ROUNDS):
+    for number in range(rounds):
         operation = promises.upload(scanned_pdf(LONG_FIRST + LONG_PAGES * number, LONG_PAGES))
         eventually(lambda: "page_done" in promises.event_types(operation))  # noqa: B023  # called before it changes
         for reader in _readers(server):

@@ -10,19 +10,17 @@ from pathlib import Path
 
 import httpx
 import psutil
-import pytest
 from redis import Redis
 
 from perplex_mono.storage.redis_server import find_redis_binary
 from tests.server_process import ServerProcess
-from tests.system.faults.means import missing
+from tests.system.faults.means import missing, quick_and_whole
 from tests.system.faults.promises import Promises, eventually
 from tests.system.faults.samples import text_file
 from tests.system.faults.table import FaultTable
 
 REPLACED_SECONDS = 60.0
 ROUNDS = 10
-WHOLE = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
 
 class OutsideRedis:
@@ -83,23 +81,24 @@ def outside_redis() -> Iterator[OutsideRedis]:
             redis.kill()
 
 
-@pytest.mark.faults
-@pytest.mark.timeout(1800)
-def test_an_outside_redis_may_do_what_it_likes(server: ServerProcess, faults: FaultTable) -> None:
+@quick_and_whole(ROUNDS)
+def test_an_outside_redis_may_do_what_it_likes(server: ServerProcess, faults: FaultTable, rounds: int) -> None:
     with outside_redis() as redis:
         promises = Promises(server)
         promises.recover(PERPLEX_QUEUE__REDIS_URL=f"unix://{redis.socket}")
-        for number in range(ROUNDS):
+        for number in range(rounds):
             for place, (name, disturb) in enumerate(DISTURBANCES.items()):
                 fault = faults.fault(f"outside Redis {name}")
                 disturb(redis)
                 fault.recovered(_pick_up_seconds(promises, number * len(DISTURBANCES) + place))
+                promises.settle()
+                promises.judge(fault)
                 fault.rounds += 1
                 redis.restart()
         promises.require_kept(fault)
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(ROUNDS, marks=WHOLE)])
+@quick_and_whole(ROUNDS)
 def test_the_private_redis_is_replaced_and_missed_by_nobody(
     server: ServerProcess, faults: FaultTable, rounds: int
 ) -> None:
@@ -111,6 +110,8 @@ def test_the_private_redis_is_replaced_and_missed_by_nobody(
             child = _redis_child(server)
             child.send_signal(kind)
             fault.recovered(_pick_up_seconds(promises, 2 * number + place))
+            promises.settle()
+            promises.judge(fault)
             fault.rounds += 1
             if number == 0 and kind == signal.SIGSTOP and rounds == 1:
                 continue  # its replacement takes 15 seconds by design; the long run waits for it
@@ -119,7 +120,6 @@ def test_the_private_redis_is_replaced_and_missed_by_nobody(
     promises.require_kept(fault)
 
 
-@pytest.mark.faults
 def test_without_any_redis_everything_works_and_is_said_to_be_degraded(
     server: ServerProcess, faults: FaultTable
 ) -> None:

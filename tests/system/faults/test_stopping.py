@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 
-import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.server_process import ServerProcess
+from tests.system.faults.means import quick_and_whole
 from tests.system.faults.promises import Promises
 from tests.system.faults.samples import mixed
 from tests.system.faults.table import FaultTable
@@ -19,10 +19,9 @@ from tests.system.faults.table import FaultTable
 SOCKETS = 200
 HALF_SENT = 20
 ROOM = {"PERPLEX_LIMITS__SOCKETS_PER_USER": "1000", "PERPLEX_LIMITS__BODY_IDLE_SECONDS": "60"}
-WHOLE = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=WHOLE)])
+@quick_and_whole(5)
 def test_sigterm_under_load_ends_well_and_in_time(server: ServerProcess, faults: FaultTable, rounds: int) -> None:
     fault, promises, fresh = faults.fault("SIGTERM under load"), Promises(server), mixed(5)
     slowest = 0.0

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from tests.server_process import ServerProcess
+from tests.system.faults.means import quick_and_whole
 from tests.system.faults.promises import Promises, eventually
 from tests.system.faults.samples import text_pdf
 from tests.system.faults.table import FaultTable
 
 TOGETHER = 10
-WHOLE = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=WHOLE)])
+@quick_and_whole(20)
 def test_a_second_process_on_the_same_data_ends_with_a_reason(
     tmp_path: Path, server: ServerProcess, faults: FaultTable, rounds: int
 ) -> None:
