@@ -21,8 +21,9 @@ LONG_FIRST = 400_000
 ROUNDS = 3
 NO_OPERATIONS = 50_000
 READER = "perplex_mono.ingestion.readers.child"
+PAGE_TIMEOUT_SECONDS = 20
 TIGHT_LIMITS = {
-    "PERPLEX_INGESTION__PAGE_TIMEOUT_SECONDS": "20",
+    "PERPLEX_INGESTION__PAGE_TIMEOUT_SECONDS": str(PAGE_TIMEOUT_SECONDS),
     "PERPLEX_INGESTION__READER_MEMORY_BYTES": "300000000",
     "PERPLEX_INGESTION__LEASE_SECONDS": "5",
 }
@@ -49,7 +50,10 @@ def test_a_poison_file_fails_alone(tmp_path: Path, server: ServerProcess, faults
 @quick_and_whole(ROUNDS)
 @pytest.mark.parametrize(
     ("kind", "code", "reason"),
-    [(signal.SIGSEGV, "internal", "SIGSEGV"), (signal.SIGSTOP, "timeout", "Nothing came for 8 seconds")],
+    [
+        (signal.SIGSEGV, "internal", "SIGSEGV"),
+        (signal.SIGSTOP, "timeout", f"Nothing came for {PAGE_TIMEOUT_SECONDS} seconds"),
+    ],
 )
 def test_a_reader_that_dies_or_freezes_is_replaced(
     server: ServerProcess, faults: FaultTable, kind: signal.Signals, code: str, reason: str, rounds: int

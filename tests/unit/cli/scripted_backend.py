@@ -122,6 +122,9 @@ class ScriptedBackend:
     async def act(self, action: Action, operation_id: str) -> OperationView:
         raise NotImplementedError
 
+    async def retry_document(self, document_id: str) -> OperationAccepted:
+        raise NotImplementedError
+
     async def indexes(self, collection_id: str) -> IndexList:
         raise NotImplementedError
 
