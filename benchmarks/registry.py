@@ -96,9 +96,10 @@ BENCHES = (
     Bench(
         "limits",
         "clients",
-        "A hundred clients that ask without pause, then a thousand connections that send a byte now and then, then ten"
-        " thousand attempts to open a feed, two hundred at a time; the clients share the machine, and all list the same"
-        " page, which is remembered until a document changes. Memory is the proportional set size of the process tree.",
+        "A hundred users with accounts, documents of their own and the limits that hold by default, who ask without"
+        " pause; then a thousand connections that send a byte now and then, then ten thousand attempts to open a feed,"
+        " two hundred at a time, every other one by one user. The clients share the machine. A list is remembered until"
+        " a document changes. Memory is the proportional set size of the process tree.",
     ),
     Bench(
         "served",
