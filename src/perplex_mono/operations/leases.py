@@ -23,6 +23,7 @@ from perplex_mono.storage.database import Database, after_commit
 from perplex_mono.storage.identity import utc_now
 
 MAX_RUNNING = 2 * LANE_SLOTS
+UNENDED_STATES = ("queued", "running", "paused")
 
 
 @dataclass(frozen=True)
@@ -127,16 +128,27 @@ class Leases(Journal):
                 after_commit(session, partial(tell, claim.operation_id))
             yield session, operation
 
+    @asynccontextmanager
+    async def putting_away(self, claim: Claim) -> AsyncIterator[tuple[AsyncSession, Operation]]:
+        """A write transaction in which an interrupted worker stores what it has in hand: a pause does not refuse it.
+
+        Raises `StaleLease` when the operation ended or went to another worker.
+        """
+        async with self._held(claim, UNENDED_STATES) as (session, operation):
+            yield session, operation
+
     @staticmethod
     def mark_checkpoint(operation: Operation) -> None:
         """Durable work was done in this transaction, so the attempts so far do not count against the operation."""
         operation.attempt = 0
 
     @asynccontextmanager
-    async def _held(self, claim: Claim) -> AsyncIterator[tuple[AsyncSession, Operation]]:
+    async def _held(
+        self, claim: Claim, states: Collection[str] = ("running",)
+    ) -> AsyncIterator[tuple[AsyncSession, Operation]]:
         async with self._database.write() as session:
             operation = await session.get(Operation, claim.operation_id)
-            if operation is None or operation.epoch != claim.epoch or operation.state != "running":
+            if operation is None or operation.epoch != claim.epoch or operation.state not in states:
                 raise StaleLease(f"Operation {claim.operation_id} is no longer run under epoch {claim.epoch}.")
             yield session, operation
 
