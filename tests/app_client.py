@@ -84,10 +84,10 @@ class PausableOcr(FakeOcrEngine):
         super().__init__(*pages)
         self.turnstile = Turnstile()
 
-    async def recognise(self, image: PageRaster) -> OcrPage:
+    async def recognise(self, image: PageRaster, *, is_urgent: bool = False) -> OcrPage:
         """As the fake does, when the turnstile lets it."""
         await self.turnstile.wait()
-        return await super().recognise(image)
+        return await super().recognise(image, is_urgent=is_urgent)
 
 
 @dataclass

@@ -114,7 +114,7 @@ class PageReader:
                     elif isinstance(item, Attachment):
                         await on_attachment(item)
                     elif isinstance(item, PageImage):
-                        waiting.append(asyncio.create_task(self._recognise(item, on_read)))
+                        waiting.append(asyncio.create_task(self._recognise(item, on_read, is_urgent)))
                     else:
                         await on_read(item)
                         waiting.append(item)
@@ -126,30 +126,30 @@ class PageReader:
             await _cancel([item for item in waiting if isinstance(item, asyncio.Task)])
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _recognise(self, image: PageImage, on_read: OnRead) -> Page:
+    async def _recognise(self, image: PageImage, on_read: OnRead, is_urgent: bool) -> Page:
         known = await self._store.find_recognised(image.content_hash)
         if known is None:
-            page = await self._run_ocr(image)
+            page = await self._run_ocr(image, is_urgent)
         else:
             page = msgspec.structs.replace(known, number=image.number, label=image.label)
         await on_read(page)
         return page
 
-    async def _run_ocr(self, image: PageImage) -> Page:
+    async def _run_ocr(self, image: PageImage, is_urgent: bool) -> Page:
         raster = PageRaster(width=image.width, height=image.height, pixels=image.pixels)
         try:
             with span("ocr.page", page=image.number, engine=self._ocr.name):
-                result = await self._recognise_when_free(raster)
+                result = await self._recognise_when_free(raster, is_urgent)
         except Unavailable as error:
             raise DocumentFailure("ocr_unavailable", f"Page {image.number} needs OCR, but {error}") from error
         self._metrics.ocr_pages.inc()
         return page_from_ocr(image, result, min_confidence=self._min_confidence)
 
-    async def _recognise_when_free(self, raster: PageRaster) -> OcrPage:
-        """Other documents may fill the queue of OCR: a page waits for them, it does not fail."""
+    async def _recognise_when_free(self, raster: PageRaster, is_urgent: bool) -> OcrPage:
+        """Other documents may fill the line in front of OCR: a page waits for them, it does not fail."""
         while True:
             try:
-                return await self._ocr.recognise(raster)
+                return await self._ocr.recognise(raster, is_urgent=is_urgent)
             except Overloaded:
                 await asyncio.sleep(OCR_FULL_SECONDS)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from email.message import EmailMessage
@@ -12,42 +11,20 @@ from typing import Any
 import pytest
 from sqlmodel import func, select
 
-from perplex_mono.inference.fake_ocr import page_of
-from perplex_mono.inference.ocr import OcrPage, PageRaster
-from perplex_mono.inference.ocr_pool import PooledOcrEngine, ReaderSource
 from perplex_mono.ingestion.pages import Page
 from perplex_mono.ingestion.pipeline import BATCH_PAGES, BATCHES_AHEAD
 from perplex_mono.ingestion.reader_pool import ReaderPool
 from perplex_mono.ingestion.readers.contract import ReaderItem, ReadRequest
 from perplex_mono.library.models import Chunk, Document, StoredPage
 from tests import documents as make
-from tests.app_client import SCANNED_TEXT, App, open_app
+from tests.app_client import App, open_app
 from tests.figures import Counted
+from tests.stepwise_reader import StepwiseReader
 
 PAGES = 8
 TEXT_PAGES = 200
 # One batch is embedded, the queue is full, and one more waits to enter it.
 PAGES_IN_HAND = (1 + BATCHES_AHEAD + 1) * BATCH_PAGES
-
-
-class StepwiseReader:
-    """Reads as many pages as it is allowed to, on threads, and remembers which it began."""
-
-    def __init__(self) -> None:
-        self.begun: list[bytes] = []
-        self._allowed = threading.Semaphore(0)
-
-    def allow(self, pages: int) -> None:
-        """Let so many more be read to their end."""
-        self._allowed.release(pages)
-
-    def read(self, raster: PageRaster) -> OcrPage:
-        self.begun.append(raster.pixels)
-        assert self._allowed.acquire(timeout=60)
-        return page_of(*SCANNED_TEXT)
-
-    def shrink(self) -> None:
-        pass
 
 
 async def act(app: App, action: str, operation_id: str, status: int = 200) -> dict[str, Any]:
@@ -166,7 +143,7 @@ async def test_a_pause_costs_at_most_the_page_that_each_ocr_thread_has_in_hand(
     tmp_path: Path, scan: tuple[str, bytes], threads: int
 ) -> None:
     reader = StepwiseReader()
-    engine = PooledOcrEngine((ReaderSource("stepwise", "1", lambda: reader),), threads=threads, max_queued_pages=16)
+    engine = reader.engine(threads=threads)
     async with open_app(tmp_path, ocr_engine=engine, ocr={"threads": threads}) as app:
         operation_id = (await app.upload(scan))["operation_id"]
         reader.allow(3)
