@@ -18,11 +18,13 @@ from perplex_mono.operations.events import EventBus
 from perplex_mono.operations.journal import Journal
 from perplex_mono.operations.models import Operation
 from perplex_mono.operations.repository import OperationRepository
+from perplex_mono.operations.retries import RETRY_SECONDS
 from perplex_mono.operations.turns import LANE_SLOTS, OWNER_SLOTS, choose_next
 from perplex_mono.storage.database import Database, after_commit
 from perplex_mono.storage.identity import utc_now
 
 MAX_RUNNING = 2 * LANE_SLOTS
+LONGEST_PAUSE = timedelta(seconds=max(RETRY_SECONDS))
 UNENDED_STATES = ("queued", "running", "paused")
 
 
@@ -103,7 +105,10 @@ class Leases(Journal):
             operation.lease_until = self._clock() + self._lease
 
     async def release(self, claim: Claim, *, pause_seconds: float = 0.0) -> None:
-        """Give the operation back unfinished, without counting the attempt: it is to go on elsewhere, or later."""
+        """Give the operation back unfinished, without counting the attempt: it is to go on elsewhere, or later.
+
+        `pause_seconds` are at most `LONGEST_PAUSE`.
+        """
         async with self._held(claim) as (_, operation):
             operation.state, operation.lease_until = "queued", None
             operation.attempt = max(0, operation.attempt - 1)
@@ -154,7 +159,9 @@ class Leases(Journal):
 
     async def _startable(self, session: AsyncSession, limit: int, running: Collection[Claim]) -> list[Operation]:
         busy = [claim.operation_id for claim in running]
-        waiting = await OperationRepository(session).list_claimable(self._clock(), OWNER_SLOTS, busy)
+        waiting = await OperationRepository(session).list_claimable(
+            self._clock(), OWNER_SLOTS, busy, longest_pause=LONGEST_PAUSE, lease=self._lease
+        )
         return choose_next(waiting, running, limit)
 
 
