@@ -18,7 +18,7 @@ from perplex_mono.inference.fake_ocr import FakeOcrEngine, page_of
 from perplex_mono.inference.fakes import FakeEmbedder
 from perplex_mono.inference.loading import find_files
 from perplex_mono.inference.models import EmbeddingModel
-from perplex_mono.inference.ocr import OcrPage, PageRaster
+from perplex_mono.inference.ocr import OcrEngine, OcrPage, PageRaster
 from perplex_mono.settings import Settings
 from perplex_mono.web.gate import Gate
 
@@ -84,10 +84,10 @@ class PausableOcr(FakeOcrEngine):
         super().__init__(*pages)
         self.turnstile = Turnstile()
 
-    async def recognise(self, image: PageRaster) -> OcrPage:
+    async def recognise(self, image: PageRaster, *, is_urgent: bool = False) -> OcrPage:
         """As the fake does, when the turnstile lets it."""
         await self.turnstile.wait()
-        return await super().recognise(image)
+        return await super().recognise(image, is_urgent=is_urgent)
 
 
 @dataclass
@@ -224,11 +224,18 @@ def open_stand_in(name: str) -> EmbeddingModel:
 
 
 @asynccontextmanager
-async def open_app(directory: Path, **sections: Mapping[str, Any]) -> AsyncIterator[App]:
-    """The application with stand-in models; settings by section, as `limits={"max_pages": 3}`."""
+async def open_app(
+    directory: Path, *, ocr_engine: OcrEngine | None = None, **sections: Mapping[str, Any]
+) -> AsyncIterator[App]:
+    """The application with stand-in models; settings by section, as `limits={"max_pages": 3}`.
+
+    `ocr_engine` reads the scans in place of the app's `ocr`.
+    """
     settings = settings_for(directory, **sections)
     embedder, ocr = PausableEmbedder(), PausableOcr(page_of(*SCANNED_TEXT))
-    async with open_container(settings, embedder=embedder, ocr=ocr, open_model=open_stand_in) as container:
+    async with open_container(
+        settings, embedder=embedder, ocr=ocr_engine or ocr, open_model=open_stand_in
+    ) as container:
         await container.vectors.wait()
         application = create_app(container)
         async with local_client(application) as client:

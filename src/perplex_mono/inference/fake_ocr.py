@@ -24,7 +24,7 @@ class FakeOcrEngine:
         """From now on be unavailable."""
         self._status = replace(self._status, state="failed", reason=reason)
 
-    async def recognise(self, image: PageRaster) -> OcrPage:
+    async def recognise(self, image: PageRaster, *, is_urgent: bool = False) -> OcrPage:
         """Give the next prepared result."""
         if self._status.state == "failed":
             raise Unavailable("ocr", self._status.reason or "")

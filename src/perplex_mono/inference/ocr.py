@@ -92,8 +92,8 @@ class OcrEngine(Protocol):
         """Changes whenever the same image could give another text: the key under which results may be kept."""
         ...
 
-    async def recognise(self, image: PageRaster) -> OcrPage:
-        """Read one page.
+    async def recognise(self, image: PageRaster, *, is_urgent: bool = False) -> OcrPage:
+        """Read one page; an urgent one before all that wait and are not.
 
         Waits for a place in the queue; a cancelled wait leaves it, a cancelled run is thrown away.
         Raises `Unavailable("ocr", reason)` while the engine cannot start, `InvalidInput` for bytes of the wrong size.

@@ -55,7 +55,7 @@ class DisabledOcrEngine:
     name = "none"
     version = "none"
 
-    async def recognise(self, image: PageRaster) -> OcrPage:
+    async def recognise(self, image: PageRaster, *, is_urgent: bool = False) -> OcrPage:
         """Refuse."""
         raise Unavailable("ocr", "it is switched off (ocr.engine is none)")
 

@@ -14,9 +14,10 @@ from typing import Protocol
 
 from loguru import logger
 
-from perplex_mono.errors import DocumentFailure, InvalidInput, Overloaded, Unavailable
+from perplex_mono.errors import DocumentFailure, InvalidInput, Unavailable
 from perplex_mono.inference.metrics import InferenceMetrics
 from perplex_mono.inference.ocr import EngineState, OcrPage, OcrStatus, PageRaster
+from perplex_mono.inference.ocr_places import OcrPlaces
 from perplex_mono.inference.priority import lower_thread_priority
 
 _NICENESS = 10
@@ -61,16 +62,17 @@ class PooledOcrEngine:
     ) -> None:
         """`sources` come in order of preference; beyond `max_queued_pages` waiting pages, callers are refused.
 
+        As many urgent pages may wait besides, and are read first; see `OcrPlaces`.
+
         `lower_priority` makes the threads yield to the rest of the process, where the system can (Linux).
         """
         self._sources = sources
         self._threads = threads
-        self._max_queued_pages = max_queued_pages
         self._clock = clock
         self._metrics = metrics or InferenceMetrics()
         niceness = _NICENESS if lower_priority else 0
         self._workers = ThreadPoolExecutor(threads, "ocr", initializer=partial(lower_thread_priority, niceness))
-        self._places = asyncio.Semaphore(threads)
+        self._places = OcrPlaces(threads, max_queued_pages)
         self._load: asyncio.Task[Reader] | None = None
         self._reader: Reader | None = None
         self._source = sources[0]
@@ -79,7 +81,7 @@ class PooledOcrEngine:
         self._retry_at = 0.0
         self._retry_seconds = _FIRST_RETRY_SECONDS
         self._shrink_timer: asyncio.TimerHandle | None = None
-        self._queued = self._running = 0
+        self._running = 0
         self._init_total = self._init_errors = self._requests = self._errors = 0
         self._seconds = 0.0
 
@@ -93,7 +95,7 @@ class PooledOcrEngine:
         """The hash of the answering engine's models and pipeline."""
         return self._source.version
 
-    async def recognise(self, image: PageRaster) -> OcrPage:
+    async def recognise(self, image: PageRaster, *, is_urgent: bool = False) -> OcrPage:
         """Read one page; see `OcrEngine`.
 
         Raises `Unavailable` while no source starts, `Overloaded` when the queue is full, `InvalidInput` when the bytes
@@ -101,13 +103,7 @@ class PooledOcrEngine:
         """
         if image.width < 1 or image.height < 1 or len(image.pixels) != image.width * image.height * 3:
             raise InvalidInput(f"A {image.width} x {image.height} RGB image cannot have {len(image.pixels)} bytes.")
-        if self._queued >= self._max_queued_pages and self._places.locked():
-            raise Overloaded(f"{self._queued} pages already wait for OCR.")
-        self._queued += 1
-        try:
-            await self._places.acquire()
-        finally:
-            self._queued -= 1
+        await self._places.take(is_urgent=is_urgent)
         return await self._recognise_in_place(image)
 
     async def _recognise_in_place(self, image: PageRaster) -> OcrPage:
@@ -116,7 +112,7 @@ class PooledOcrEngine:
             reader = await self._loaded()
             started = asyncio.get_running_loop().run_in_executor(self._workers, _timed, reader, image)
         except BaseException:
-            self._places.release()
+            self._places.give_back()
             raise
         self._running += 1
         self._requests += 1
@@ -128,7 +124,7 @@ class PooledOcrEngine:
 
     def _finish(self, done: "asyncio.Future[tuple[OcrPage | Exception, float]]") -> None:
         self._running -= 1
-        self._places.release()
+        self._places.give_back()
         if done.cancelled():
             return
         page, seconds = done.result()
@@ -199,7 +195,7 @@ class PooledOcrEngine:
             state=self._state,
             reason=self._reason,
             threads=self._threads,
-            queued=self._queued,
+            queued=self._places.waiting,
             running=self._running,
             init_total=self._init_total,
             init_errors=self._init_errors,

@@ -84,6 +84,14 @@ class DocumentStates:
         async with self._row(claim, document) as (session, operation, row):
             await self._store(session, operation, row, reading)
 
+    async def put_away(self, claim: Claim, document: Document, reading: Reading) -> None:
+        """Store what was read before the work was interrupted. Raises `StaleLease` when nobody wants it any more."""
+        if reading.opened is None and not reading.pages:
+            return
+        async with self._ledger.putting_away(claim) as (session, operation):
+            row = await _owned(session, operation, document)
+            await self._store(session, operation, row, reading)
+
     @asynccontextmanager
     async def page_step(
         self, claim: Claim, document: Document, pages: Sequence[Page], reading: Reading
@@ -134,7 +142,12 @@ class DocumentStates:
     @asynccontextmanager
     async def _row(self, claim: Claim, document: Document) -> AsyncIterator[tuple[AsyncSession, Operation, Document]]:
         async with self._ledger.fenced(claim) as (session, operation):
-            row = await session.get(Document, document.id)
-            if row is None or row.operation_id != operation.id or row.status not in ("received", "processing"):
-                raise StaleLease(f"Document {document.id} was deleted or taken back.")
-            yield session, operation, row
+            yield session, operation, await _owned(session, operation, document)
+
+
+async def _owned(session: AsyncSession, operation: Operation, document: Document) -> Document:
+    """The document's row. Raises `StaleLease` when it is no longer the operation's to ingest."""
+    row = await session.get(Document, document.id)
+    if row is None or row.operation_id != operation.id or row.status not in ("received", "processing"):
+        raise StaleLease(f"Document {document.id} was deleted or taken back.")
+    return row

@@ -122,8 +122,20 @@ class IngestHandler:
             self._metrics.document_seconds.labels("failed").observe(time.perf_counter() - started)
             logger.info("document.failed", document_id=document.id, code=failure.code, reason=str(failure))
             await self._states.fail(work.claim, document, failure, work.reading)
+        except asyncio.CancelledError:
+            await self._put_away(work)
+            raise
         except Exception as error:
             await self._judge(work, error)
+
+    async def _put_away(self, work: Work) -> None:
+        """Keep what was read before a pause or a shutdown; whatever cannot be stored is read again."""
+        try:
+            await self._states.put_away(work.claim, work.document, work.reading)
+        except StaleLease:
+            return
+        except Exception as error:
+            logger.warning("document.pages_not_kept", document_id=work.document.id, reason=str(error))
 
     async def _judge(self, work: Work, error: Exception) -> None:
         """What may pass and trouble with the storage is raised, to be tried again; the rest is the document's own."""

@@ -24,7 +24,7 @@ OCR_FULL_SECONDS = 0.5
 
 OnOpened = Callable[[Opened], Awaitable[None]]
 OnAttachment = Callable[[Attachment], Awaitable[None]]
-OnRecognised = Callable[[Page], Awaitable[None]]
+OnRead = Callable[[Page], Awaitable[None]]
 
 
 class PageReader:
@@ -56,26 +56,26 @@ class PageReader:
         document: Document,
         on_opened: OnOpened,
         on_attachment: OnAttachment,
-        on_recognised: OnRecognised,
+        on_read: OnRead,
         *,
         is_urgent: bool = False,
-    ) -> AsyncGenerator[tuple[Page, bool], None]:
-        """Every page in order, each with whether it is new: neither stored before nor given to `on_recognised`.
+    ) -> AsyncGenerator[Page, None]:
+        """Every page, in order; those stored before come from the store.
 
-        That is called for every page that OCR read, as soon as it is, whatever the order. Raises `DocumentFailure` with
-        a reason its owner can read.
+        `on_read` is called for every other page as soon as it is read, whatever the order. Raises `DocumentFailure`
+        with a reason its owner can read.
         """
         stored = await self._store.numbers(document.sha256)
         yielded = 0
-        news = self._read_new(document, stored, on_opened, on_attachment, on_recognised, is_urgent)
+        news = self._read_new(document, stored, on_opened, on_attachment, on_read, is_urgent)
         async with aclosing(news) as fresh:
             async for page in fresh:
                 async for known in self._stored_between(document, stored, yielded, page.number):
-                    yield known, False
-                yield page, page.source != "ocr"
+                    yield known
+                yield page
                 yielded = page.number
         async for known in self._stored_between(document, stored, yielded, self._limits.max_pages + 1):
-            yield known, False
+            yield known
 
     async def _stored_between(
         self, document: Document, stored: frozenset[int], after: int, before: int
@@ -93,7 +93,7 @@ class PageReader:
         stored: frozenset[int],
         on_opened: OnOpened,
         on_attachment: OnAttachment,
-        on_recognised: OnRecognised,
+        on_read: OnRead,
         is_urgent: bool,
     ) -> AsyncGenerator[Page, None]:
         folder = await asyncio.to_thread(self._blobs.working_directory)
@@ -114,8 +114,9 @@ class PageReader:
                     elif isinstance(item, Attachment):
                         await on_attachment(item)
                     elif isinstance(item, PageImage):
-                        waiting.append(asyncio.create_task(self._recognise(item, on_recognised)))
+                        waiting.append(asyncio.create_task(self._recognise(item, on_read, is_urgent)))
                     else:
+                        await on_read(item)
                         waiting.append(item)
                     while waiting and (len(waiting) > self._pages_ahead or _is_done(waiting[0])):
                         yield await _finished(waiting.popleft())
@@ -125,30 +126,30 @@ class PageReader:
             await _cancel([item for item in waiting if isinstance(item, asyncio.Task)])
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _recognise(self, image: PageImage, on_recognised: OnRecognised) -> Page:
+    async def _recognise(self, image: PageImage, on_read: OnRead, is_urgent: bool) -> Page:
         known = await self._store.find_recognised(image.content_hash)
         if known is None:
-            page = await self._run_ocr(image)
+            page = await self._run_ocr(image, is_urgent)
         else:
             page = msgspec.structs.replace(known, number=image.number, label=image.label)
-        await on_recognised(page)
+        await on_read(page)
         return page
 
-    async def _run_ocr(self, image: PageImage) -> Page:
+    async def _run_ocr(self, image: PageImage, is_urgent: bool) -> Page:
         raster = PageRaster(width=image.width, height=image.height, pixels=image.pixels)
         try:
             with span("ocr.page", page=image.number, engine=self._ocr.name):
-                result = await self._recognise_when_free(raster)
+                result = await self._recognise_when_free(raster, is_urgent)
         except Unavailable as error:
             raise DocumentFailure("ocr_unavailable", f"Page {image.number} needs OCR, but {error}") from error
         self._metrics.ocr_pages.inc()
         return page_from_ocr(image, result, min_confidence=self._min_confidence)
 
-    async def _recognise_when_free(self, raster: PageRaster) -> OcrPage:
-        """Other documents may fill the queue of OCR: a page waits for them, it does not fail."""
+    async def _recognise_when_free(self, raster: PageRaster, is_urgent: bool) -> OcrPage:
+        """Other documents may fill the line in front of OCR: a page waits for them, it does not fail."""
         while True:
             try:
-                return await self._ocr.recognise(raster)
+                return await self._ocr.recognise(raster, is_urgent=is_urgent)
             except Overloaded:
                 await asyncio.sleep(OCR_FULL_SECONDS)
 

@@ -122,18 +122,17 @@ class IngestPipeline:
             if await self._attachments.keep(work.claim, work.document, item):
                 work.progress.expect_attachment()
 
-        async def recognised(page: Page) -> None:
+        async def read(page: Page) -> None:
             work.reading.pages.append(page)
-            await self._states.checkpoint(work.claim, work.document, work.reading)
+            if page.source == "ocr":
+                await self._states.checkpoint(work.claim, work.document, work.reading)
 
         batch: list[Page] = []
         urgent = is_urgent(work.claim)
-        pages = self._reader.read(work.document, opened, attached, recognised, is_urgent=urgent)
+        pages = self._reader.read(work.document, opened, attached, read, is_urgent=urgent)
         async with aclosing(pages) as stream:
-            async for page, is_new in stream:
+            async for page in stream:
                 batch.append(page)
-                if is_new:
-                    work.reading.pages.append(page)
                 is_full = len(batch) >= BATCH_PAGES or sum(len(page.text) for page in batch) >= BATCH_CHARS
                 if is_full or page.source == "ocr":
                     yield batch

@@ -18,11 +18,14 @@ from perplex_mono.operations.events import EventBus
 from perplex_mono.operations.journal import Journal
 from perplex_mono.operations.models import Operation
 from perplex_mono.operations.repository import OperationRepository
+from perplex_mono.operations.retries import RETRY_SECONDS
 from perplex_mono.operations.turns import LANE_SLOTS, OWNER_SLOTS, choose_next
 from perplex_mono.storage.database import Database, after_commit
 from perplex_mono.storage.identity import utc_now
 
 MAX_RUNNING = 2 * LANE_SLOTS
+LONGEST_PAUSE = timedelta(seconds=max(RETRY_SECONDS))
+UNENDED_STATES = ("queued", "running", "paused")
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,10 @@ class Leases(Journal):
             operation.lease_until = self._clock() + self._lease
 
     async def release(self, claim: Claim, *, pause_seconds: float = 0.0) -> None:
-        """Give the operation back unfinished, without counting the attempt: it is to go on elsewhere, or later."""
+        """Give the operation back unfinished, without counting the attempt: it is to go on elsewhere, or later.
+
+        `pause_seconds` are at most `LONGEST_PAUSE`.
+        """
         async with self._held(claim) as (_, operation):
             operation.state, operation.lease_until = "queued", None
             operation.attempt = max(0, operation.attempt - 1)
@@ -127,22 +133,35 @@ class Leases(Journal):
                 after_commit(session, partial(tell, claim.operation_id))
             yield session, operation
 
+    @asynccontextmanager
+    async def putting_away(self, claim: Claim) -> AsyncIterator[tuple[AsyncSession, Operation]]:
+        """A write transaction in which an interrupted worker stores what it has in hand: a pause does not refuse it.
+
+        Raises `StaleLease` when the operation ended or went to another worker.
+        """
+        async with self._held(claim, UNENDED_STATES) as (session, operation):
+            yield session, operation
+
     @staticmethod
     def mark_checkpoint(operation: Operation) -> None:
         """Durable work was done in this transaction, so the attempts so far do not count against the operation."""
         operation.attempt = 0
 
     @asynccontextmanager
-    async def _held(self, claim: Claim) -> AsyncIterator[tuple[AsyncSession, Operation]]:
+    async def _held(
+        self, claim: Claim, states: Collection[str] = ("running",)
+    ) -> AsyncIterator[tuple[AsyncSession, Operation]]:
         async with self._database.write() as session:
             operation = await session.get(Operation, claim.operation_id)
-            if operation is None or operation.epoch != claim.epoch or operation.state != "running":
+            if operation is None or operation.epoch != claim.epoch or operation.state not in states:
                 raise StaleLease(f"Operation {claim.operation_id} is no longer run under epoch {claim.epoch}.")
             yield session, operation
 
     async def _startable(self, session: AsyncSession, limit: int, running: Collection[Claim]) -> list[Operation]:
         busy = [claim.operation_id for claim in running]
-        waiting = await OperationRepository(session).list_claimable(self._clock(), OWNER_SLOTS, busy)
+        waiting = await OperationRepository(session).list_claimable(
+            self._clock(), OWNER_SLOTS, busy, longest_pause=LONGEST_PAUSE, lease=self._lease
+        )
         return choose_next(waiting, running, limit)
 
 

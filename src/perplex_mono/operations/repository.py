@@ -1,7 +1,7 @@
 """Reads and writes of the ledger's tables; every function works inside the caller's transaction."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, or_, text, update
 from sqlmodel import col, func, select
@@ -82,13 +82,22 @@ class OperationRepository:
         return (await self._session.exec(query)).all()
 
     async def list_claimable(
-        self, now: datetime, per_owner: int, except_ids: Collection[str] = ()
+        self,
+        now: datetime,
+        per_owner: int,
+        except_ids: Collection[str] = (),
+        *,
+        longest_pause: timedelta,
+        lease: timedelta,
     ) -> Sequence[Operation]:
         """What may be started now: queued and due, or running with a lease that ran out.
 
         Of each owner and kind the first `per_owner` that are urgent and as many that are not, by priority and then age.
+        What would last longer than the longest pause or lease was written before the clock was set back, and is over.
         """
-        due = or_(col(Operation.not_before).is_(None), col(Operation.not_before) <= now)
+        not_before, lease_until = col(Operation.not_before), col(Operation.lease_until)
+        due = or_(not_before.is_(None), not_before <= now, not_before > now + longest_pause)
+        is_over = or_(lease_until < now, lease_until > now + lease)
         place = (
             func.row_number()
             .over(
@@ -102,7 +111,7 @@ class OperationRepository:
             .where(
                 or_(
                     (col(Operation.state) == "queued") & due,
-                    (col(Operation.state) == "running") & (col(Operation.lease_until) < now),
+                    (col(Operation.state) == "running") & is_over,
                 ),
                 col(Operation.id).not_in(except_ids),
             )

@@ -112,7 +112,7 @@ async def test_an_index_that_is_being_dropped_gets_no_new_table(app: App) -> Non
 
 
 async def test_an_error_that_cannot_pass_ends_its_document_alone(app: App, tmp_path: Path) -> None:
-    async def refuse(_: PageRaster) -> OcrPage:
+    async def refuse(_: PageRaster, *, is_urgent: bool) -> OcrPage:
         raise InvalidInput("not so many bytes")
 
     scan = make.scanned_pdf(tmp_path / "scan.pdf", ["a scan"]).read_bytes()
@@ -127,7 +127,7 @@ async def test_a_full_queue_of_ocr_is_waited_for(app: App, tmp_path: Path, monke
     monkeypatch.setattr("perplex_mono.ingestion.page_reading.OCR_FULL_SECONDS", 0.01)
     recognise, refusals = app.ocr.recognise, [1, 2, 3]
 
-    async def busy(image: PageRaster) -> OcrPage:
+    async def busy(image: PageRaster, *, is_urgent: bool) -> OcrPage:
         if refusals:
             raise Overloaded(f"{refusals.pop()} pages already wait for OCR.")
         return await recognise(image)

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,20 @@ from typing import Any
 import pytest
 from sqlmodel import func, select
 
+from perplex_mono.ingestion.pages import Page
+from perplex_mono.ingestion.pipeline import BATCH_PAGES, BATCHES_AHEAD
+from perplex_mono.ingestion.reader_pool import ReaderPool
+from perplex_mono.ingestion.readers.contract import ReaderItem, ReadRequest
 from perplex_mono.library.models import Chunk, Document, StoredPage
 from tests import documents as make
 from tests.app_client import App, open_app
+from tests.figures import Counted
+from tests.stepwise_reader import StepwiseReader
 
 PAGES = 8
+TEXT_PAGES = 200
+# One batch is embedded, the queue is full, and one more waits to enter it.
+PAGES_IN_HAND = (1 + BATCHES_AHEAD + 1) * BATCH_PAGES
 
 
 async def act(app: App, action: str, operation_id: str, status: int = 200) -> dict[str, Any]:
@@ -45,6 +55,14 @@ async def count(app: App, table: type[Chunk] | type[StoredPage]) -> int:
         return (await session.exec(select(func.count()).select_from(table))).one()
 
 
+async def put_away(app: App) -> None:
+    """Wait until whoever worked at something has let go of it."""
+    counted = await Counted.begin(app)
+    async with asyncio.timeout(60):
+        while counted.now("operations_running"):
+            await counted.look()
+
+
 async def require_whole(app: App) -> None:
     """Every ready document is in the vector table with exactly its chunks, and no other document is."""
     async with app.container.operations._database.read() as session:
@@ -63,6 +81,30 @@ def texts(number: int) -> list[tuple[str, bytes]]:
 def scan(tmp_path: Path) -> tuple[str, bytes]:
     """A scan whose pages all look different."""
     return "scan.pdf", make.scanned_pdf(tmp_path / "scan.pdf", [f"Page {n}" for n in range(PAGES)]).read_bytes()
+
+
+@pytest.fixture
+def long_text(tmp_path: Path) -> tuple[str, bytes]:
+    """A PDF with more pages of text than are read ahead."""
+    pages = [f"Page {n} says that the bittern{n} boomed." for n in range(TEXT_PAGES)]
+    return "long.pdf", make.text_pdf(tmp_path / "long.pdf", pages).read_bytes()
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of the text pages that reader children hand over, as they come."""
+    numbers: list[int] = []
+    read = ReaderPool.read
+
+    async def watched(pool: ReaderPool, request: ReadRequest, *, is_urgent: bool) -> AsyncGenerator[ReaderItem, None]:
+        async with aclosing(read(pool, request, is_urgent=is_urgent)) as items:
+            async for item in items:
+                if isinstance(item, Page):
+                    numbers.append(item.number)
+                yield item
+
+    monkeypatch.setattr(ReaderPool, "read", watched)
+    return numbers
 
 
 async def test_a_paused_scan_goes_on_without_reading_a_page_twice(tmp_path: Path, scan: tuple[str, bytes]) -> None:
@@ -94,6 +136,74 @@ async def test_a_paused_scan_goes_on_without_reading_a_page_twice(tmp_path: Path
         types = [event["type"] for event in await app.events(operation_id)]
         assert types.index("paused") < types.index("resumed") < types.index("completed")
         await require_whole(app)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+async def test_a_pause_costs_at_most_the_page_that_each_ocr_thread_has_in_hand(
+    tmp_path: Path, scan: tuple[str, bytes], threads: int
+) -> None:
+    reader = StepwiseReader()
+    engine = reader.engine(threads=threads)
+    async with open_app(tmp_path, ocr_engine=engine, ocr={"threads": threads}) as app:
+        operation_id = (await app.upload(scan))["operation_id"]
+        reader.allow(3)
+        await until(lambda: len(reader.begun) == 3 + threads)
+        async with asyncio.timeout(60):
+            while await count(app, StoredPage) < 3:
+                pass
+        await act(app, "pause", operation_id)
+        await put_away(app)
+        reader.allow(2 * PAGES)
+        await until(lambda: engine.status().running == 0)
+        assert len(reader.begun) == 3 + threads, "no page is begun after the pause"
+        await act(app, "resume", operation_id)
+        assert (await app.settle(operation_id))["state"] == "completed"
+        assert len(set(reader.begun)) == PAGES
+        assert len(reader.begun) == PAGES + threads
+        await require_whole(app)
+
+
+async def test_a_pause_keeps_text_that_was_read_and_not_yet_embedded(
+    tmp_path: Path, received: list[int], long_text: tuple[str, bytes]
+) -> None:
+    async with open_app(tmp_path) as app:
+        app.embedder.turnstile.close()
+        operation_id = (await app.upload(long_text))["operation_id"]
+        await until(lambda: len(received) == PAGES_IN_HAND)
+        await act(app, "pause", operation_id)
+        await put_away(app)
+        assert await count(app, StoredPage) == PAGES_IN_HAND
+        assert await count(app, Chunk) == 0
+        app.embedder.turnstile.open()
+        await act(app, "resume", operation_id)
+        assert (await app.settle(operation_id))["state"] == "completed"
+        assert received == list(range(1, TEXT_PAGES + 1))
+        await require_whole(app)
+
+
+async def test_a_shutdown_keeps_text_that_was_read_and_not_yet_embedded(
+    tmp_path: Path, received: list[int], long_text: tuple[str, bytes]
+) -> None:
+    async with open_app(tmp_path) as app:
+        app.embedder.turnstile.close()
+        operation_id = (await app.upload(long_text))["operation_id"]
+        await until(lambda: len(received) == PAGES_IN_HAND)
+    async with open_app(tmp_path) as app:
+        assert (await app.settle(operation_id))["state"] == "completed"
+        assert received == list(range(1, TEXT_PAGES + 1))
+        await require_whole(app)
+
+
+async def test_what_is_put_away_after_a_cancel_is_refused(
+    tmp_path: Path, received: list[int], long_text: tuple[str, bytes]
+) -> None:
+    async with open_app(tmp_path) as app:
+        app.embedder.turnstile.close()
+        operation_id = (await app.upload(long_text))["operation_id"]
+        await until(lambda: len(received) == PAGES_IN_HAND)
+        await act(app, "cancel", operation_id)
+        await put_away(app)
+        assert await count(app, StoredPage) == 0
 
 
 async def test_a_pause_outlives_the_server(tmp_path: Path) -> None:

@@ -160,6 +160,44 @@ async def test_a_failed_attempt_is_tried_again_later(database: Database, timed: 
     assert "retrying" in await types_of(database, timed, operation_id)
 
 
+async def test_a_clock_that_is_set_back_holds_up_no_retry(database: Database, timed: Ledger, clock: Clock) -> None:
+    await enqueue(database, timed)
+    await timed.fail(await claim_one(timed), RuntimeError("the disk hiccuped"), permanent=False)
+    clock.advance(-3600)
+    assert len(await timed.claim(5)) == 1
+
+
+async def test_a_clock_that_is_set_back_holds_up_no_work_given_back_for_a_while(
+    database: Database, timed: Ledger, clock: Clock
+) -> None:
+    await enqueue(database, timed)
+    await timed.release(await claim_one(timed), pause_seconds=2)
+    assert await timed.claim(5) == []
+    clock.advance(-3600)
+    assert len(await timed.claim(5)) == 1
+
+
+async def test_a_lease_ends_although_the_clock_is_set_back(database: Database, timed: Ledger, clock: Clock) -> None:
+    await enqueue(database, timed)
+    silent = await claim_one(timed)
+    clock.advance(-3600)
+    after = await claim_one(timed)
+    assert after.epoch == silent.epoch + 1
+
+
+async def test_who_works_keeps_the_lease_when_the_clock_is_set_back(
+    database: Database, timed: Ledger, clock: Clock
+) -> None:
+    await enqueue(database, timed)
+    claim = await claim_one(timed)
+    clock.advance(-3600)
+    assert await timed.claim(5, [claim]) == []
+    await timed.renew(claim)
+    clock.advance(29)
+    assert await timed.claim(5) == []
+    await timed.complete(claim)
+
+
 async def test_a_permanent_failure_says_why(database: Database, ledger: Ledger) -> None:
     operation_id = await enqueue(database, ledger)
     await ledger.fail(await claim_one(ledger), ValueError("never"), permanent=True)

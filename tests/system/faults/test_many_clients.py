@@ -30,7 +30,14 @@ class Client:
 
     def work(self, seconds: float) -> None:
         """Go on for so long."""
-        actions: list[Callable[[], httpx.Response]] = [self._upload, self._delete, self._retry, self._search, self._get]
+        actions: list[Callable[[], httpx.Response]] = [
+            self._upload,
+            self._delete,
+            self._retry,
+            self._reindex,
+            self._search,
+            self._get,
+        ]
         end = time.monotonic() + seconds
         with self._http:
             while time.monotonic() < end:
@@ -48,6 +55,10 @@ class Client:
 
     def _retry(self) -> httpx.Response:
         return self._http.post(f"/documents/{self._document_id()}/retry")
+
+    def _reindex(self) -> httpx.Response:
+        chunking = {"max_tokens": self._chance.randint(50, 90), "overlap_tokens": 0}  # a page stays one chunk
+        return self._http.post("/collections/default/reindex", json={"chunking": chunking})
 
     def _get(self) -> httpx.Response:
         return self._http.get(f"/documents/{self._document_id()}/file")
@@ -73,8 +84,8 @@ def test_eight_clients_on_one_document(server: ServerProcess, faults: FaultTable
         with ThreadPoolExecutor(CLIENTS) as pool:
             for working in [pool.submit(client.work, 5.0) for client in clients]:
                 working.result()
-        assert any(202 in client.answers.get("_upload", ()) for client in clients)
-        assert any(202 in client.answers.get("_delete", ()) for client in clients)
+        for action in ("_upload", "_delete", "_reindex"):
+            assert any(202 in client.answers.get(action, ()) for client in clients), action
         promises.upload(sample)
         promises.settle()
         promises.judge(fault)

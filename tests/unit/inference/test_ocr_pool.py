@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,6 +12,7 @@ from perplex_mono.inference.embedder import EmbedderStatus
 from perplex_mono.inference.metrics import EngineMetrics, InferenceMetrics
 from perplex_mono.inference.ocr import OcrPage, PageRaster
 from perplex_mono.inference.ocr_engines import open_ocr
+from perplex_mono.inference.ocr_places import MAX_OVERTAKES
 from perplex_mono.inference.ocr_pool import PooledOcrEngine, Reader, ReaderSource
 from tests.figures import figure
 
@@ -25,12 +26,14 @@ class GatedReader:
     def __init__(self, *, open_gate: bool = True) -> None:
         self.gate = threading.Event()
         self.entered = 0
+        self.read_bytes: list[bytes] = []
         self.error: Exception | None = None
         if open_gate:
             self.gate.set()
 
     def read(self, raster: PageRaster) -> OcrPage:
         self.entered += 1
+        self.read_bytes.append(raster.pixels)
         assert self.gate.wait(10)
         if self.error is not None:
             raise self.error
@@ -153,6 +156,67 @@ async def test_a_full_queue_refuses_and_recovers() -> None:
     reader.gate.set()
     assert await asyncio.gather(*waiting) == [EMPTY] * 3
     assert await engine.recognise(PAGE) == EMPTY
+    await engine.close()
+
+
+async def line_up(engine: PooledOcrEngine, pages: Sequence[int], *, is_urgent: bool) -> list[asyncio.Task[OcrPage]]:
+    """Ask for pages of these numbers; returns once all are running or waiting."""
+    asked = engine.status().queued + engine.status().running + len(pages)
+    tasks = [asyncio.create_task(engine.recognise(numbered(page), is_urgent=is_urgent)) for page in pages]
+    await until(lambda: engine.status().queued + engine.status().running == asked)
+    return tasks
+
+
+def numbered(page: int) -> PageRaster:
+    return PageRaster(1, 1, bytes([page, 0, 0]))
+
+
+async def test_an_urgent_page_is_the_next_one_read_although_the_line_of_a_scan_is_full() -> None:
+    reader = GatedReader(open_gate=False)
+    engine = pool(source("first", lambda: reader), queue=4)
+    scan = await line_up(engine, range(5), is_urgent=False)
+    await until(lambda: reader.entered == 1)
+    with pytest.raises(Overloaded):
+        await engine.recognise(numbered(5))
+    urgent = await line_up(engine, (100, 101), is_urgent=True)
+    reader.gate.set()
+    await asyncio.gather(*scan, *urgent)
+    assert [pixels[0] for pixels in reader.read_bytes] == [0, 100, 101, 1, 2, 3, 4]
+    await engine.close()
+
+
+async def test_the_line_of_urgent_pages_ends_too() -> None:
+    reader = GatedReader(open_gate=False)
+    engine = pool(source("first", lambda: reader), queue=2)
+    waiting = await line_up(engine, range(3), is_urgent=True)
+    with pytest.raises(Overloaded):
+        await engine.recognise(PAGE, is_urgent=True)
+    reader.gate.set()
+    assert await asyncio.gather(*waiting) == [EMPTY] * 3
+    await engine.close()
+
+
+async def test_urgent_pages_without_end_let_others_come_between() -> None:
+    reader = GatedReader(open_gate=False)
+    engine = pool(source("first", lambda: reader), queue=50)
+    scan = await line_up(engine, range(3), is_urgent=False)
+    urgent = await line_up(engine, range(100, 140), is_urgent=True)
+    reader.gate.set()
+    await asyncio.gather(*scan, *urgent)
+    read = [pixels[0] for pixels in reader.read_bytes]
+    assert (read.index(1), read.index(2)) == (MAX_OVERTAKES + 1, 2 * MAX_OVERTAKES + 2)
+    await engine.close()
+
+
+async def test_an_urgent_page_that_is_cancelled_holds_up_nobody() -> None:
+    reader = GatedReader(open_gate=False)
+    engine = pool(source("first", lambda: reader))
+    scan = await line_up(engine, range(2), is_urgent=False)
+    (urgent,) = await line_up(engine, (100,), is_urgent=True)
+    urgent.cancel()
+    reader.gate.set()
+    await asyncio.gather(*scan)
+    assert [pixels[0] for pixels in reader.read_bytes] == [0, 1]
     await engine.close()
 
 

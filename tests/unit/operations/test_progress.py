@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 
 from perplex_mono.errors import StaleLease, StorageFull
 from perplex_mono.operations import progress as progress_module
 from perplex_mono.operations.ledger import Progress
-from perplex_mono.operations.progress import DocumentProgress, ProgressMeter
+from perplex_mono.operations.progress import FLUSH_SECONDS, DocumentProgress, ProgressMeter
 
 Burst = tuple[float, int]  # seconds since the start, units done then
 
@@ -170,6 +171,44 @@ async def test_what_changed_is_recorded_once() -> None:
     await meter.flush()
     await meter.flush()
     assert [progress.done for progress in recorded] == [1]
+
+
+def test_an_operation_is_heard_of_two_to_ten_times_a_second() -> None:
+    assert 0.1 <= FLUSH_SECONDS <= 0.5
+
+
+async def test_many_reports_of_one_interval_are_one_record() -> None:
+    recorded: list[Progress] = []
+    is_recorded = asyncio.Event()
+
+    async def record(progress: Progress) -> None:
+        recorded.append(progress)
+        is_recorded.set()
+
+    meter = ProgressMeter(record, unit="pages", total=1000)
+    async with meter.recording():
+        for page in range(1, 1001):
+            meter.advance(1, {"page": page})
+        async with asyncio.timeout(10):
+            await is_recorded.wait()
+    assert [(progress.done, progress.current) for progress in recorded] == [(1000, {"page": 1000})]
+
+
+async def test_ceaseless_work_is_recorded_at_most_ten_times_a_second() -> None:
+    loop, moments, reports = asyncio.get_running_loop(), list[float](), 0
+
+    async def record(_: Progress) -> None:
+        moments.append(loop.time())
+
+    meter = ProgressMeter(record, unit="pages")
+    async with meter.recording():
+        while len(moments) < 3:
+            reports += 1
+            meter.advance(1, {})
+            await asyncio.sleep(0)
+        apart = [later - earlier for earlier, later in pairwise(moments)]
+    assert min(apart) >= 0.1, "no timer fires early, however fast or slow the machine is"
+    assert reports > len(moments)
 
 
 async def test_progress_that_cannot_be_written_is_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
