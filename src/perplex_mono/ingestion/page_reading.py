@@ -4,7 +4,8 @@ import asyncio
 import shutil
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 import msgspec
 
@@ -96,35 +97,43 @@ class PageReader:
         on_read: OnRead,
         is_urgent: bool,
     ) -> AsyncGenerator[Page, None]:
-        folder = await asyncio.to_thread(self._blobs.working_directory)
-        request = ReadRequest(
-            path=str(self._blobs.path(document.sha256)),
-            name=document.name,
-            media_type=document.media_type,
-            attachments_dir=str(folder),
-            skip_pages=stored,
-            limits=self._limits,
-        )
         waiting: deque[asyncio.Task[Page] | Page] = deque()
+        async with self._working_directory() as folder:
+            request = ReadRequest(
+                path=str(self._blobs.path(document.sha256)),
+                name=document.name,
+                media_type=document.media_type,
+                attachments_dir=str(folder),
+                skip_pages=stored,
+                limits=self._limits,
+            )
+            try:
+                async with aclosing(self._readers.read(request, is_urgent=is_urgent)) as items:
+                    async for item in items:
+                        if isinstance(item, Opened):
+                            await on_opened(item)
+                        elif isinstance(item, Attachment):
+                            await on_attachment(item)
+                        elif isinstance(item, PageImage):
+                            waiting.append(asyncio.create_task(self._recognise(item, on_read, is_urgent)))
+                        else:
+                            await on_read(item)
+                            waiting.append(item)
+                        while waiting and (len(waiting) > self._pages_ahead or _is_done(waiting[0])):
+                            yield await _finished(waiting.popleft())
+                while waiting:
+                    yield await _finished(waiting.popleft())
+            finally:
+                await _cancel([item for item in waiting if isinstance(item, asyncio.Task)])
+
+    @asynccontextmanager
+    async def _working_directory(self) -> AsyncIterator[Path]:
+        """A folder that is gone afterwards, also when the work is cancelled while a thread is about to make it."""
+        making = asyncio.create_task(asyncio.to_thread(self._blobs.working_directory))
         try:
-            async with aclosing(self._readers.read(request, is_urgent=is_urgent)) as items:
-                async for item in items:
-                    if isinstance(item, Opened):
-                        await on_opened(item)
-                    elif isinstance(item, Attachment):
-                        await on_attachment(item)
-                    elif isinstance(item, PageImage):
-                        waiting.append(asyncio.create_task(self._recognise(item, on_read, is_urgent)))
-                    else:
-                        await on_read(item)
-                        waiting.append(item)
-                    while waiting and (len(waiting) > self._pages_ahead or _is_done(waiting[0])):
-                        yield await _finished(waiting.popleft())
-            while waiting:
-                yield await _finished(waiting.popleft())
+            yield await asyncio.shield(making)
         finally:
-            await _cancel([item for item in waiting if isinstance(item, asyncio.Task)])
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, await making, ignore_errors=True)
 
     async def _recognise(self, image: PageImage, on_read: OnRead, is_urgent: bool) -> Page:
         known = await self._store.find_recognised(image.content_hash)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from email.message import EmailMessage
@@ -17,7 +18,7 @@ from perplex_mono.ingestion.reader_pool import ReaderPool
 from perplex_mono.ingestion.readers.contract import ReaderItem, ReadRequest
 from perplex_mono.library.models import Chunk, Document, StoredPage
 from tests import documents as make
-from tests.app_client import App, open_app
+from tests.app_client import App, open_app, settings_for
 from tests.figures import Counted
 from tests.stepwise_reader import StepwiseReader
 
@@ -377,3 +378,23 @@ async def test_whatever_is_said_whenever_everything_ends_whole(
         await require_whole(app)
         for n in range(6):
             assert await found(app, f"warbler{n}") == {f"{n}.txt"}
+
+
+async def test_a_folder_that_is_about_to_be_made_when_work_is_cancelled_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    async with open_app(tmp_path) as app:
+        make_folder = app.container.blobs.working_directory
+
+        def slowly() -> Path:
+            begun.set()
+            go_on.wait(60)
+            return make_folder()
+
+        monkeypatch.setattr(app.container.blobs, "working_directory", slowly)
+        accepted = await app.upload(("heron.txt", b"The heron waits."))
+        await asyncio.to_thread(begun.wait, 60)
+        assert (await act(app, "cancel", accepted["operation_id"]))["state"] == "cancelled"
+        go_on.set()
+    assert list((settings_for(tmp_path).data_directory / "blobs" / "incoming").iterdir()) == []
