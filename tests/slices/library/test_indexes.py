@@ -4,6 +4,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,34 @@ async def test_searches_go_on_in_the_old_index_until_the_new_one_is_whole(app: A
     app.embedder.turnstile.open()
     await app.settle(accepted["operation_id"])
     assert set(await app.names_found("walruses otters sleep ice")) == {"walrus.txt", "otter.txt"}
+
+
+async def test_no_search_fails_or_finds_less_at_any_moment_of_a_switch(app: App) -> None:
+    await app.ingest(("walrus.txt", WALRUS), ("otter.txt", OTTER))
+    found: list[set[str]] = []
+    is_over = asyncio.Event()
+
+    async def search_without_pause() -> None:
+        for mode in cycle(("dense", "sparse", "hybrid")):
+            if is_over.is_set():
+                return
+            question = f"walruses otters sleep ice {len(found)}"  # each another one: none is answered from the cache
+            found.append(set(await app.names_found(question, mode=mode)))
+
+    searching = [asyncio.create_task(search_without_pause()) for _ in range(2)]
+    (kept,) = await app.indexes()
+    for change in ({"chunking": SMALL}, {"model": "fake-48"}):
+        accepted = await app.reindex(**change)
+        assert (await app.settle(accepted["operation_id"]))["state"] == "completed"
+    back = await app.client.post(f"/api/v1/collections/default/indexes/{kept['id']}/activate")
+    assert back.status_code == 200, back.text
+    searched = len(found)
+    while len(found) < searched + 12:
+        assert not any(task.done() for task in searching)
+        await asyncio.sleep(0)
+    is_over.set()
+    await asyncio.gather(*searching)
+    assert all(names == {"walrus.txt", "otter.txt"} for names in found)
 
 
 async def test_what_is_uploaded_meanwhile_is_in_the_new_index_too(app: App) -> None:
