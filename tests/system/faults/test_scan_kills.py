@@ -6,12 +6,14 @@ import httpx
 import pytest
 
 from tests.server_process import ServerProcess, running_server
+from tests.system.faults.table import FaultTable
 
 FILES = 80  # more than one batch
 
 
 @pytest.mark.parametrize("failpoint", ["after_scan_blobs:2", "after_scan_batch:1"])
-def test_a_killed_scan_goes_on(tmp_path: Path, failpoint: str) -> None:
+def test_a_killed_scan_goes_on(tmp_path: Path, faults: FaultTable, failpoint: str) -> None:
+    fault = faults.fault("kill -9 during a scan of a folder")
     folder, home = tmp_path / "papers", tmp_path / "home"
     folder.mkdir()
     home.mkdir()
@@ -27,9 +29,16 @@ def test_a_killed_scan_goes_on(tmp_path: Path, failpoint: str) -> None:
         assert server.wait_operation(scan_id)["state"] == "completed"
         for operation in httpx.get(f"{server.url}/api/v1/operations?kind=ingest", timeout=60).json()["items"]:
             assert server.wait_operation(operation["id"])["state"] == "completed"
+        for number in range(FILES):
+            hits = server.search(f"walrus{number}", mode="sparse")["hits"]
+            found = [hit["document"]["name"] for hit in hits]
+            fault.lost += found == []
+            fault.duplicated += len(found) > 1
+            assert set(found) == {f"{number}.txt"}
         names = sorted(document["name"] for document in server.documents())
         assert names == sorted(f"{number}.txt" for number in range(FILES))
         assert {document["status"] for document in server.documents()} == {"ready"}
+        fault.rounds += 1
         server.stop()
         assert server.examine()["healthy"]
 

@@ -55,7 +55,6 @@ def test_of_two_that_start_together_one_works(tmp_path: Path, faults: FaultTable
         assert winner.stop() == 0
 
 
-@pytest.mark.faults
 def test_a_second_process_on_the_same_port_ends_with_a_reason(server: ServerProcess, tmp_path: Path) -> None:
     server.start()
     (tmp_path / "other").mkdir()
