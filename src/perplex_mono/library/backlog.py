@@ -8,6 +8,7 @@ from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from perplex_mono.errors import Overloaded, TooLarge
+from perplex_mono.library.collection_repository import CollectionRepository
 from perplex_mono.library.metrics import QueueFigures
 from perplex_mono.library.models import Document
 from perplex_mono.library.repository import PENDING_STATUSES, DocumentRepository
@@ -18,6 +19,8 @@ from perplex_mono.storage.identity import utc_now
 
 FULL_RETRY_SECONDS = 60
 MAX_RETRY_SECONDS = 3600
+KEPT_SHARE = 10
+"""One place in so many is kept from whoever fills all the others, while the server has other users."""
 
 
 class Backlog:
@@ -29,7 +32,7 @@ class Backlog:
         self._max_documents = max_documents
         self._max_hours = max_hours
 
-    async def require_room(self, session: AsyncSession, *, more: int, priority: int) -> None:
+    async def require_room(self, session: AsyncSession, owner_id: str, *, more: int, priority: int) -> None:
         """Refuse what would make the queue too long, or would itself wait too long.
 
         Only work of at least its own priority goes before a document: a single upload is taken while a scan of many
@@ -42,6 +45,7 @@ class Backlog:
         if waiting + more > self._max_documents:
             message = f"{waiting} documents are waiting, there is no room for {more} more: {limit}."
             raise Overloaded(message, FULL_RETRY_SECONDS)
+        await self._require_share(session, owner_id, more)
         seconds = await self._seconds_before(session, priority)
         too_long = (seconds or 0.0) - self._max_hours * 3600
         if seconds is not None and too_long > 0:
@@ -49,6 +53,17 @@ class Backlog:
                 f"About {_duration(seconds)} of work are waiting; more is taken when it is less than"
                 f" {_duration(self._max_hours * 3600)} (limits.queue_hours).",
                 min(max(math.ceil(too_long), 1), MAX_RETRY_SECONDS),
+            )
+
+    async def _require_share(self, session: AsyncSession, owner_id: str, more: int) -> None:
+        """Nobody fills the queue so that others cannot even get into it."""
+        share = self._max_documents - self._max_documents // KEPT_SHARE
+        own = await DocumentRepository(session).count_pending_of(owner_id)
+        if own + more > share and await CollectionRepository(session).others_exist(owner_id):
+            raise Overloaded(
+                f"{own} of your documents are waiting, there is no room for {more} more: of the"
+                f" {self._max_documents} that may wait (limits.queue_documents) at most {share} are one user's.",
+                FULL_RETRY_SECONDS,
             )
 
     async def figures(self) -> QueueFigures:

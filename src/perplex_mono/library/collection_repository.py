@@ -71,6 +71,11 @@ class CollectionRepository:
 
         return {collection.id: access(collection) for collection in collections}
 
+    async def others_exist(self, user_id: str) -> bool:
+        """Whether anybody else owns a collection, as every user does from the beginning."""
+        query = select(Collection.id).where(Collection.owner_id != user_id).limit(1)
+        return (await self._session.exec(query)).first() is not None
+
     async def list_page(self, user_id: str, limit: int, after: str | None) -> Sequence[Collection]:
         """The user's own and those shared with it, oldest first, at most `limit`, after the id `after`."""
         shared = select(Share.collection_id).where(Share.user_id == user_id)

@@ -90,6 +90,16 @@ class DocumentRepository:
         query = select(func.count()).where(col(Document.status).in_(PENDING_STATUSES))
         return (await self._session.exec(query)).one()
 
+    async def count_pending_of(self, user_id: str) -> int:
+        """As `count_pending`, of the operations that this user began."""
+        query = (
+            select(func.count())
+            .select_from(Document)
+            .join(Operation, col(Operation.id) == col(Document.operation_id))
+            .where(col(Document.status).in_(PENDING_STATUSES), Operation.owner_id == user_id)
+        )
+        return (await self._session.exec(query)).one()
+
     async def count_in_line(self) -> int:
         """Documents that wait or are being worked at, those of paused operations left out: nobody gets to them."""
         query = (

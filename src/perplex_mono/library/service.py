@@ -66,7 +66,7 @@ class DocumentService:
         self._blobs.require_space()
         async with self._database.read() as session:
             await CollectionRepository(session).get(collection_key, owner_id, "write")
-            await self._backlog.require_room(session, more=1, priority=SINGLE_PRIORITY)
+            await self._backlog.require_room(session, owner_id, more=1, priority=SINGLE_PRIORITY)
 
     async def add(
         self,
@@ -89,7 +89,7 @@ class DocumentService:
                 return UploadAccepted(operation_id=None, documents=uploaded)
             more = len(fresh) + len(again)
             priority = SINGLE_PRIORITY if more == 1 else 0
-            await self._backlog.require_room(session, more=more, priority=priority)
+            await self._backlog.require_room(session, owner_id, more=more, priority=priority)
             operation = await self._ledger.enqueue(
                 session,
                 owner_id=owner_id,

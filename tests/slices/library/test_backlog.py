@@ -105,3 +105,23 @@ async def test_figures_that_cannot_be_counted_are_no_figures(tmp_path: Path, mon
         assert str(await gauge(app, "queue_documents")) == "nan"
         assert await gauge(app, 'metrics_refresh_failures_total{section="queue"}') >= 1
         assert await gauge(app, 'operations_active{state="queued"}') == 0, "the others are counted all the same"
+
+
+async def test_nobody_fills_the_places_of_all_others(tmp_path: Path) -> None:
+    async with open_app(tmp_path, limits={"queue_documents": 10}) as app:
+        await app.set_up()
+        app.embedder.turnstile.close()
+        assert (await upload(app, 9)).status_code == 202
+        assert (await upload(app, 1)).status_code == 202, "there is nobody else yet"
+        bob = await app.new_user("bob")
+        assert (await bob.post(URL, files=files(1))).status_code == 429, "the queue is full"
+        app.embedder.turnstile.open()
+        for operation in (await app.client.get("/api/v1/operations")).json()["items"]:
+            await app.settle(operation["id"])
+        app.embedder.turnstile.close()
+        assert (await upload(app, 9)).status_code == 202
+        refused = await upload(app, 1)
+        assert (refused.status_code, refused.json()["type"]) == (429, "/problems/overloaded")
+        assert "at most 9 are one user's" in refused.json()["detail"]
+        assert (await bob.post(URL, files=files(1))).status_code == 202
+        app.embedder.turnstile.open()
