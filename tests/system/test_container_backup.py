@@ -1,79 +1,24 @@
 """Backup and restore in a container, line by line as the page has them; for want of an engine it is a folder."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests import docker_stand_in
+from tests.container_operator import START, STOP, Operator, sh_blocks
 from tests.server_process import ServerProcess
 
 PAGE = (Path(__file__).parents[2] / "docs" / "backup.md").read_text(encoding="utf-8")
 PASSWORD = "a long walk along the canal"
 AFTERWARDS = "the path on the other bank"
-STOP, START = "docker compose stop perplex", "docker compose up --detach perplex"
-COMMAND_SECONDS = 180
-
-
-class Operator:
-    """Somebody at the machine the container runs on, in a folder of their own."""
-
-    def __init__(self, folder: Path, server: ServerProcess) -> None:
-        self.folder = folder / "operator"
-        self._server = server
-        programs = folder / "programs"
-        for place in (self.folder, programs):
-            place.mkdir()
-        day = re.findall(r"< library-(\S+)\.tar", PAGE)[0]
-        for name, does in (
-            ("docker", f'exec "{sys.executable}" "{docker_stand_in.__file__}" "$@"'),
-            ("perplex-mono", f'exec "{sys.executable}" -m perplex_mono "$@"'),
-            ("date", f"echo {day}"),
-        ):
-            (programs / name).write_text(f"#!/bin/sh\n{does}\n")
-            (programs / name).chmod(0o700)
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("PERPLEX_")},
-            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-            "PERPLEX_DATA__DIRECTORY": str(server.data),
-            "PERPLEX_SERVER__PORT": str(server.port),
-            "PERPLEX_LIMITS__DISK_RESERVE_BYTES": "1000000",
-            "PERPLEX_LIMITS__DISK_RESERVE_FRACTION": "0.0",
-        }
-
-    def types(self, line: str, answers: str = "") -> str:
-        """What a line prints; it has to succeed. Without a terminal of its own it takes its answers from here."""
-        if line == STOP:
-            assert self._server.stop() == 0
-            return ""
-        if line == START:
-            self._server.start()
-            return ""
-        done = subprocess.run(
-            ["/bin/sh", "-c", line],
-            cwd=self.folder,
-            env=self.environment,
-            input=answers,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            start_new_session=True,
-            check=False,
-        )
-        assert done.returncode == 0, (line, done.stderr)
-        return done.stdout
 
 
 def shown_lines() -> tuple[list[str], list[str]]:
-    """The lines of the page that back up in a container, and those that restore; joined ones are one."""
-    part = PAGE.split("\n### In a container\n", 1)[1].split("\n## ", 1)[0]
-    backup, restore = re.findall(r"^```sh\n(.*?)^```", part, re.DOTALL | re.MULTILINE)
-    return backup.replace("&&\n", "&& ").splitlines(), restore.splitlines()
+    """The lines of the page that back up in a container, and those that restore."""
+    backup, restore = sh_blocks(PAGE.split("\n### In a container\n", 1)[1].split("\n## ", 1)[0])
+    return backup, restore
 
 
 @pytest.fixture
@@ -102,7 +47,8 @@ def found(server: ServerProcess, word: str, headers: dict[str, str]) -> list[str
 
 
 def test_what_was_backed_up_by_the_page_is_found_after_its_restore(server: ServerProcess, tmp_path: Path) -> None:
-    operator = Operator(tmp_path, server)
+    (day,) = re.findall(r"< library-(\S+)\.tar", PAGE)
+    operator = Operator(tmp_path, server, day)
     accepted = server.upload(("heron.txt", b"The heron waded here. " * 30))
     server.wait_operation(accepted["operation_id"])
     operator.types("docker compose exec perplex perplex-mono user setup ada --password-file -", PASSWORD)
@@ -125,7 +71,8 @@ def test_what_was_backed_up_by_the_page_is_found_after_its_restore(server: Serve
 
     assert [line for line in restore if line in (STOP, START)] == [STOP, START]
     for line in restore:
-        operator.types(line, f"{AFTERWARDS}\n{AFTERWARDS}\n" if line.endswith("--password") else "")
+        answers = [AFTERWARDS, AFTERWARDS] if line.endswith("--password") else []
+        operator.types(line, *answers)
     server.wait_ready()
     assert found(server, "heron", authorised(server, AFTERWARDS)) == ["heron.txt"]
     assert list(server.data.glob("library*")) == []
