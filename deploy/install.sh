@@ -85,7 +85,13 @@ print("cuda" if any(need.startswith("nvidia-") for need in requires("torch") or 
 
 step_runtime() {
   install_torch
-  install_lock "$(variant_lock)"
+  variant=$(variant_lock)
+  install_lock "$variant"
+  if [ "${TORCH:-auto}" = cpu ] && [ "$variant" = cuda ]; then
+    say "TORCH=cpu was asked for, but what is installed carries CUDA, about 4 GB that are of no use here: no index that pip"
+    say "knows has the CPU build. Name one that has, and begin again: TORCH_INDEX=ADDRESS, which the install page of the"
+    say "PyTorch site gives."
+  fi
 }
 
 step_dev() { install_lock dev; }

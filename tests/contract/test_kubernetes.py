@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from perplex_mono.settings import setting_names
+from perplex_mono.settings import load_settings, setting_names
+from perplex_mono.web.guard import RequestGuard
 from tests.contract.test_container import last_stage
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
@@ -124,6 +126,17 @@ def test_the_token_for_set_up_comes_from_the_secret() -> None:
     (mount,) = [mount for mount in container()["volumeMounts"] if mount["name"] == "secrets"]
     (file,) = read("kustomization")["secretGenerator"][0]["files"]
     assert given["PERPLEX_AUTH__SETUP_TOKEN_FILE"] == f"{mount['mountPath']}/{file}"
+
+
+def test_clients_behind_the_ingress_are_told_apart() -> None:
+    """One address for all of them would share one count of failed logins, and one of requests."""
+    given = {variable["name"]: variable["value"] for variable in container()["env"]}
+    proxies = load_settings(None, given).server.trusted_proxies
+    guard = RequestGuard("0.0.0.0", has_users=lambda: True, trusted_proxies=proxies)
+    controller = str(ip_network(given["PERPLEX_SERVER__TRUSTED_PROXIES"])[20])
+    for client in ("198.51.100.7", "2001:db8::7"):
+        assert guard.client_address(controller, {b"x-forwarded-for": client.encode()}) == client
+        assert guard.client_address(client, {b"x-forwarded-for": b"203.0.113.9"}) == client, "who is no proxy"
 
 
 def test_every_setting_given_exists() -> None:

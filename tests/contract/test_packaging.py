@@ -166,6 +166,28 @@ def test_install_script_refuses_what_it_does_not_know(tmp_path: Path, arguments:
     assert torch in refusal.stderr or "everything" in refusal.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one build of torch")
+@pytest.mark.parametrize(
+    ("torch", "found", "is_told"), [("cpu", "cuda", True), ("cpu", "cpu", False), ("cuda", "cuda", False)]
+)
+def test_whoever_asked_for_the_cpu_build_and_got_cuda_reads_so_last(
+    tmp_path: Path, torch: str, found: str, is_told: bool
+) -> None:
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+    refuses_cpu_build = 'case "$*" in *+cpu*) exit 1 ;; esac' if found == "cuda" else ""
+    stand_in = f'#!/bin/sh\n{refuses_cpu_build}\ncase "$*" in *requires*) echo {found} ;; esac\n'
+    for name in ("python", "pip"):
+        (programs / name).write_text(stand_in)
+        (programs / name).chmod(0o700)
+    environment = {"PATH": "/usr/bin:/bin", "TORCH": torch}
+    command: list[str | Path] = [ROOT / "deploy/install.sh", tmp_path / "venv", "runtime"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ("TORCH=cpu was asked for" in done.stderr) == is_told
+    assert ("TORCH_INDEX=ADDRESS" in " ".join(done.stderr.splitlines()[-3:])) == is_told
+
+
 def test_install_script_names_what_to_install_where_python_is_too_old(tmp_path: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", "PYTHON": "/bin/false"}
     refusal = subprocess.run(

@@ -31,5 +31,7 @@ def test_no_line_of_the_table_is_overlooked() -> None:
     assert numbers == [f"A{number:02}" for number in range(1, len(numbers) + 1)]
 
 
-def test_the_last_run_has_its_place() -> None:
-    assert PAGE.index(BEGIN) < PAGE.index(END)
+def test_the_last_run_had_every_attack() -> None:
+    told = PAGE[PAGE.index(BEGIN) : PAGE.index(END)]
+    (counts,) = re.findall(r"(\d+) of (\d+) attacks held off", told)
+    assert {int(count) for count in counts} == {len(rows(PAGE))}

@@ -17,7 +17,7 @@ from perplex_mono.accounts.schemas import (
     UserPage,
     UserView,
 )
-from perplex_mono.errors import InvalidInput, PerplexError
+from perplex_mono.errors import Forbidden, InvalidInput, PerplexError, Unauthenticated
 from perplex_mono.web.callers import LOCAL_CALLER
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ ADDRESS = "command line"
 
 class Accounts(Protocol):
     """What the commands about users and keys ask for; answers are the API's own."""
+
+    async def needs_token(self) -> bool:
+        """Whether the first user is made with the set-up token only, as on a closed server."""
+        ...
 
     async def set_up(self, first: FirstUser) -> UserView:
         """Make the first user. Raises `Conflict` when there is one, `Forbidden` for a wrong token."""
@@ -70,6 +74,15 @@ class ServerAccounts:
     def __init__(self, server: "ServerConnection") -> None:
         self._server = server
 
+    async def needs_token(self) -> bool:
+        try:
+            await self._server.send("GET", "/auth/me")
+        except Forbidden:  # closed to everything but set-up
+            return True
+        except Unauthenticated:  # there are users, which set-up will say
+            return False
+        return False
+
     async def set_up(self, first: FirstUser) -> UserView:
         return (await self._server.call("POST", "/auth/setup", Tokens, first)).user
 
@@ -109,6 +122,9 @@ class LocalAccounts:
 
     def __init__(self, container: "Container") -> None:
         self._container = container
+
+    async def needs_token(self) -> bool:
+        return False
 
     async def set_up(self, first: FirstUser) -> UserView:
         return (await self._container.accounts.set_up(first, LOCAL_CALLER, address=ADDRESS, client=ADDRESS)).user

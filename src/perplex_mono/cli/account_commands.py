@@ -31,7 +31,12 @@ def user() -> None:
 
 @user.command(short_help="Make the first user.")
 @click.argument("name")
-@click.option("--token-file", metavar="FILE", help="The set-up token that a closed server's log shows, in a file.")
+@click.option(
+    "--token-file",
+    metavar="FILE",
+    help="Read the set-up token of a closed server, which its log shows as setup_code, from a file, '-' for standard"
+    " input.  [default: ask, where the password is asked for]",
+)
 @password_option
 @server_option
 @json_option
@@ -46,6 +51,8 @@ def setup(
 ) -> None:
     """Make the first user, an administrator. From then on everybody logs in or sends an API key.
 
+    With '-' for both files the token is the first line of standard input, the password the second.
+
     \b
     Examples:
       perplex-mono user setup ada
@@ -56,7 +63,8 @@ def setup(
 
     token = read_secret(token_file) if token_file else ""
     first = FirstUser(name=name, password=read_password(password_file), token=token)
-    exit_with(invocation.run(set_up(invocation.settings(), server, first, as_json=as_json)))
+    may_ask = token_file is None and password_file is None
+    exit_with(invocation.run(set_up(invocation.settings(), server, first, may_ask=may_ask, as_json=as_json)))
 
 
 @user.command("add", short_help="Make a user.")

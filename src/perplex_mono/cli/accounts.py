@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import cast
 
 import click
+import msgspec
 from rich.table import Table
 
 from perplex_mono.accounts.schemas import FirstUser, KeyView, Login, NewKey, NewUser, UserChanges, UserView
@@ -40,9 +41,12 @@ def read_login(name: str | None, password_file: str | None) -> Login | None:
     return None if name is None else Login(name, read_password(password_file, is_new=False))
 
 
-async def set_up(settings: Settings, server: str | None, first: FirstUser, *, as_json: bool) -> int:
-    """Make the first user; the exit code."""
+async def set_up(settings: Settings, server: str | None, first: FirstUser, *, may_ask: bool, as_json: bool) -> int:
+    """Make the first user; the exit code. A closed server's token is asked for if that is allowed."""
     async with open_backend(settings, server) as backend:
+        if may_ask and await backend.accounts.needs_token():
+            token = click.prompt("Set-up token (setup_code in the server's log)", hide_input=True, err=True)
+            first = msgspec.structs.replace(first, token=token.strip())
         return _told(await backend.accounts.set_up(first), as_json=as_json)
 
 
