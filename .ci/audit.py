@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ("cpu.txt", "cuda.txt")
+LOCKS = ("cpu.txt", "cuda.txt", "torch.txt", "build.txt")
 ANSWER_SECONDS = 15
 WHOLE_SECONDS = 300
 

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-AUDIT = Path(__file__).resolve().parents[2] / ".ci" / "audit.py"
+ROOT = Path(__file__).resolve().parents[2]
+AUDIT = ROOT / ".ci" / "audit.py"
+# tools of those who work on the product, and what the locks leave out
+NOT_INSTALLED = {"dev.txt", "lock.txt", "exclude-cpu.txt", "exclude-cuda.txt"}
 
 
 def test_a_vulnerability_is_told_with_the_version_that_mends_it() -> None:
@@ -36,4 +39,11 @@ def test_where_the_service_does_not_answer_it_is_said_and_no_failure() -> None:
     assert [line.split(":")[1].split()[:4] for line in lines] == [
         ["cpu.txt", "was", "NOT", "checked"],
         ["cuda.txt", "was", "NOT", "checked"],
+        ["torch.txt", "was", "NOT", "checked"],
+        ["build.txt", "was", "NOT", "checked"],
     ]
+
+
+def test_everything_that_an_installation_takes_is_asked_about() -> None:
+    locks = {path.name for path in (ROOT / "requirements").glob("*.txt")}
+    assert set(runpy.run_path(str(AUDIT))["LOCKS"]) == locks - NOT_INSTALLED

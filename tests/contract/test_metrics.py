@@ -20,6 +20,55 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(\w+)` \| (counter|gauge|histogram) \| ([\w, ]*) \| (.+) \|$")
 Named = dict[str, tuple[str, frozenset[str], str]]
+# what dashboards, rules and whoever runs a server rely on; to rename one of these breaks them silently
+RELIED_ON = {
+    "http_requests_total{method,endpoint,status}",
+    "http_request_duration_seconds{method,endpoint}",
+    "active_websocket_connections",
+    "websocket_closes_total{code}",
+    "application_info{version}",
+    "server_status",
+    "component_status{component}",
+    "event_loop_lag_seconds",
+    "log_records_total{level}",
+    "operations_total{kind,state}",
+    "operation_duration_seconds{kind,state}",
+    "operation_progress_age_seconds",
+    "operations_running",
+    "operations_active{state}",
+    "queue_documents",
+    "queue_oldest_seconds",
+    "queue_wait_seconds",
+    "documents_total{state}",
+    "documents_stored{status}",
+    "document_failures_total{code}",
+    "document_processing_seconds{outcome}",
+    "pages_total",
+    "scanned_files_total{finding}",
+    "ocr_initialization_total",
+    "ocr_initialization_errors_total",
+    "ocr_requests_total",
+    "ocr_errors_total",
+    "ocr_pages_total",
+    "ocr_processing_seconds",
+    "embedded_texts_total",
+    "embedding_batch_seconds{lane}",
+    "model_load_errors_total{component}",
+    "searches_total{mode,outcome}",
+    "search_duration_seconds{mode}",
+    "search_step_seconds{step}",
+    "answers_total{mode,outcome}",
+    "citations_total{outcome}",
+    "db_operations_total{operation,table}",
+    "db_operation_duration_seconds{operation,table}",
+    "db_errors_total",
+    "vector_operations_total{operation,outcome}",
+    "process_resident_memory_bytes",
+    "process_open_fds",
+    "memory_used_fraction",
+    "disk_free_bytes",
+    "disk_reserve_bytes",
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -39,6 +88,12 @@ def documented() -> Named:
     rows = [match for line in PAGE.read_text(encoding="utf-8").splitlines() if (match := ROW.match(line))]
     assert len({row[1] for row in rows}) == len(rows), "a metric is documented twice"
     return {row[1]: (row[2], frozenset(filter(None, row[3].split(", "))), row[4]) for row in rows}
+
+
+def _name_and_labels(written: str) -> tuple[str, frozenset[str]]:
+    """Of a name as it stands in a query: `name{label,label}`."""
+    name, _, labels = written.removesuffix("}").partition("{")
+    return name, frozenset(filter(None, labels.split(",")))
 
 
 def exposed(registry: CollectorRegistry) -> Named:
@@ -63,6 +118,12 @@ async def samples(app: App) -> list[tuple[str, dict[str, str]]]:
 
 async def test_the_page_and_the_server_name_the_same_metrics(app: App) -> None:
     assert exposed(app.container.metrics.registry) == documented()
+
+
+async def test_the_names_that_others_rely_on_are_there(app: App) -> None:
+    there = {(name, labels) for name, (_, labels, _) in exposed(app.container.metrics.registry).items()}
+    relied_on = {_name_and_labels(written) for written in RELIED_ON}
+    assert relied_on - there == set()
 
 
 async def test_every_series_is_a_documented_one(app: App) -> None:

@@ -13,6 +13,7 @@ from perplex_mono.accounts.authentication import Authenticator
 from perplex_mono.accounts.models import ApiKey
 from perplex_mono.accounts.repository import CredentialRepository
 from perplex_mono.errors import StorageFull, Unauthenticated
+from perplex_mono.web.sockets import CHECK_SECONDS
 from tests.app_client import App, open_app
 
 
@@ -51,6 +52,22 @@ async def test_what_was_looked_up_before_a_change_is_not_remembered_after_it(
     with pytest.raises(Unauthenticated):
         await authenticator.identify(_token(app))
     assert not await authenticator.is_valid(caller)
+
+
+@pytest.mark.parametrize("change", ["revoked", "disabled"])
+async def test_an_open_feed_that_looks_again_is_told_at_once_what_changed(app: App, change: str) -> None:
+    hub, authenticator, bob = app.container.hub, app.container.authenticator, await app.new_user("bob")
+    made = (await bob.post("/api/v1/api-keys", json={"name": "feed"})).json()
+    caller = await authenticator.identify(made["secret"])
+    assert (hub._is_valid, hub._check_seconds) == (authenticator.is_valid, CHECK_SECONDS)
+    assert await hub._is_valid(caller)
+    assert authenticator._remembered(caller.credential_id) is not None
+    if change == "revoked":
+        answer = await bob.delete(f"/api/v1/api-keys/{made['key']['id']}")
+    else:
+        answer = await app.client.patch(f"/api/v1/users/{caller.user_id}", json={"is_disabled": True})
+    assert answer.is_success
+    assert not await hub._is_valid(caller)
 
 
 async def test_looking_at_every_request_is_not_needed(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

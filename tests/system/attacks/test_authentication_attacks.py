@@ -17,7 +17,7 @@ from tests.app_client import PASSWORD
 from tests.server_process import ServerProcess
 from tests.system.attacks.hostile_client import MEGABYTE, bounded_growth, require_problem
 
-REVOKED_WITHIN_SECONDS = 30.0
+PATIENCE_SECONDS = 30.0  # with slow machines; tests/unit/web/test_revocation.py holds the server to its five
 REUSE_SECONDS = 10.0
 FAILURES = 3
 ANONYMOUS = 300
@@ -84,13 +84,6 @@ def _refresh(server: ServerProcess, token: str) -> httpx.Response:
     return httpx.post(f"{server.url}/api/v1/auth/refresh", json={"refresh_token": token}, timeout=60)
 
 
-def _within(seconds: float, client: httpx.Client, status: int) -> None:
-    deadline = time.monotonic() + seconds
-    while client.get("/auth/me").status_code != status:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_a46_of_many_set_ups_at_once_one_wins_and_none_after_it(server: ServerProcess, admin: httpx.Client) -> None:
     again = httpx.post(
         f"{server.url}/api/v1/auth/setup", json={"name": "eve", "password": PASSWORD, "token": "x"}, timeout=60
@@ -144,9 +137,9 @@ def test_a49_what_is_revoked_is_refused_at_once(server: ServerProcess, admin: ht
     with _client(server, made["secret"]) as by_key:
         assert by_key.get("/auth/me").status_code == 200
         assert bob.delete(f"/api-keys/{made['key']['id']}").status_code == 204
-        _within(REVOKED_WITHIN_SECONDS, by_key, 401)
+        require_problem(by_key.get("/auth/me"), 401)
     assert admin.patch(f"/users/{bob.user_id}", json={"is_disabled": True}).status_code == 200
-    _within(REVOKED_WITHIN_SECONDS, bob, 401)
+    require_problem(bob.get("/auth/me"), 401)
     require_problem(_refresh(server, bob.refresh_token), 401)
 
 
@@ -157,7 +150,7 @@ async def test_a50_a_feed_ends_with_the_right_to_it(server: ServerProcess, admin
         await feed.recv()
         user = f"/users/{bob.user_id}"
         assert (await asyncio.to_thread(admin.patch, user, json={"is_disabled": True})).status_code == 200
-        async with asyncio.timeout(REVOKED_WITHIN_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             with suppress(ConnectionClosed):
                 while True:
                     await feed.recv()
