@@ -10,6 +10,8 @@ from perplex_mono.settings import Settings
 from perplex_mono.storage.blobs import BlobStore
 from perplex_mono.storage.data_directory import DataDirectory
 from perplex_mono.storage.database import Database
+from perplex_mono.storage.disk_full import DiskReserve
+from perplex_mono.storage.shrinking import make_shrinkable
 from perplex_mono.storage.starting import Starting
 from perplex_mono.storage.vectors import VectorStore
 from perplex_mono.telemetry.process_metrics import ResourceMetrics
@@ -31,6 +33,9 @@ async def open_database(
     """Lock the data directory and migrate its database, where changed settings are."""
     directory = DataDirectory(settings.data_directory).open()
     stack.callback(directory.close)
+    limits = settings.limits
+    reserve = DiskReserve(limits.disk_reserve_bytes, limits.disk_reserve_fraction)
+    await asyncio.to_thread(make_shrinkable, directory.database, reserve)
     database = Database(directory.database)
     database.measure_with(instruments.database)
     stack.push_async_callback(database.close)

@@ -23,6 +23,9 @@ EMBEDDINGS_SECONDS = 6 * 3600.0
 MIN_DELETED_SECONDS = 12 * 3600.0
 MAX_DELETED_SECONDS = 20 * 3600.0
 DELETION_RETRY_SECONDS = 1800.0
+# 0.8 MB: whoever writes waits for one slice at most, some tens of milliseconds, and comes before the next.
+PAGES_A_SLICE = 200
+SLICE_PAUSE_SECONDS = 0.05
 
 
 class Housekeeper:
@@ -49,7 +52,7 @@ class Housekeeper:
         self._event_days = event_days
         self._retired_days = retired_days
         self._embeddings_purged_at = float("-inf")
-        self._started_at = time.monotonic()
+        self._started_at = self._given_back_at = time.monotonic()
 
     async def run(self) -> None:
         """One round after another, until cancelled; the first when the start is long over."""
@@ -67,6 +70,7 @@ class Housekeeper:
             await self._tidy_accounts()
         except Exception:
             logger.exception("housekeeping.accounts_failed")  # deletions were promised, whatever this does
+        await self._give_space_back()
         vectors = await self._vectors.wait()
         for table in vectors.table_names():
             try:
@@ -87,6 +91,16 @@ class Housekeeper:
         is_due = time.monotonic() - self._embeddings_purged_at > EMBEDDINGS_SECONDS
         if is_due and await purge_embeddings(self._database, is_forced=waited > MAX_DELETED_SECONDS):
             self._embeddings_purged_at = time.monotonic()
+
+    async def _give_space_back(self) -> None:
+        """What is free inside the database file goes back to the disk, and with the log what was deleted through it."""
+        is_due = time.monotonic() - self._given_back_at > MAX_DELETED_SECONDS
+        while self._is_idle() or is_due:
+            if not await self._database.give_back(PAGES_A_SLICE):
+                await self._database.fold_log()
+                self._given_back_at = time.monotonic()
+                return
+            await asyncio.sleep(SLICE_PAUSE_SECONDS)
 
     async def _purge_table(self, vectors: VectorStore, table: str) -> None:
         age_seconds = await vectors.deleted_seconds(table)

@@ -5,6 +5,7 @@ is a pool of one and readers are `query_only`. Every write begins IMMEDIATE: an 
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -26,15 +27,17 @@ import perplex_mono
 from perplex_mono.errors import ConfigurationError, StorageFull
 from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
 from perplex_mono.storage.metrics import DatabaseMetrics
-from perplex_mono.storage.sqlite_driver import connect
+from perplex_mono.storage.sqlite_driver import OneTripConnection, connect
 
 READER_CONNECTIONS = 4
 BUSY_TIMEOUT_MS = 10_000
+FOLD_TIMEOUT_MS = 50
 POOL_TIMEOUT_SECONDS = 30.0
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
+    "PRAGMA secure_delete=ON",  # what is deleted is overwritten; some builds of SQLite leave it in free pages
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA cache_size=-16000",
@@ -119,6 +122,24 @@ class Database:
             query = text("SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')")
             return list((await connection.execute(query)).scalars())
 
+    async def give_back(self, max_pages: int) -> bool:
+        """Cut up to so many free pages off the file, as one short write; whether there are more to cut off.
+
+        The file itself shrinks with the next `fold_log`.
+        """
+        return await self._on_writer(partial(_give_back, max_pages=max_pages))
+
+    async def fold_log(self) -> bool:
+        """Bring all of the log into the file and empty it, old versions of rows included; False if a reader prevents."""
+        return await self._on_writer(_fold_log)
+
+    async def _on_writer(self, work: Callable[[sqlite3.Connection], bool]) -> bool:
+        """Do what is no transaction of SQLAlchemy's; writers wait meanwhile."""
+        async with self._writer.connect() as connection:
+            pooled = await connection.get_raw_connection()
+            driver: OneTripConnection = pooled.driver_connection  # type: ignore[assignment]  # ours, see `_engine`
+            return await driver.run(work)
+
     async def _commit_and_tell(self, session: AsyncSession, *, is_content: bool) -> None:
         await session.commit()
         self.changes += is_content
@@ -157,6 +178,10 @@ def _engine(path: Path, *, read_only: bool) -> AsyncEngine:
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
+        if not read_only:
+            cursor.execute("PRAGMA page_count")
+            if cursor.fetchone() == (0,):  # only before the first page, which the next pragma writes
+                cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
         for pragma in _PRAGMAS:
             cursor.execute(pragma)
         if read_only:
@@ -180,6 +205,25 @@ def _engine(path: Path, *, read_only: bool) -> AsyncEngine:
     if not read_only:
         event.listen(engine.sync_engine, "begin", on_begin)
     return engine
+
+
+def _give_back(connection: sqlite3.Connection, max_pages: int) -> bool:
+    """One that cannot shrink has as many free pages as before."""
+    (before,) = connection.execute("PRAGMA freelist_count").fetchone()
+    # A step of this pragma frees one page. It has no columns, so a cursor takes one step; a script goes to the end.
+    connection.executescript(f"PRAGMA incremental_vacuum({max_pages})")
+    (after,) = connection.execute("PRAGMA freelist_count").fetchone()
+    return bool(0 < after < before)
+
+
+def _fold_log(connection: sqlite3.Connection) -> bool:
+    """Writers wait for this, so it waits hardly at all for readers."""
+    connection.execute(f"PRAGMA busy_timeout={FOLD_TIMEOUT_MS}")
+    try:
+        (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    return not is_busy
 
 
 def _upgrade(connection: Connection) -> None:

@@ -6,14 +6,15 @@ also means that a cancelled caller leaves no statement open behind it.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 
 FETCH_SIZE = 64
+T = TypeVar("T")
 
 
 class OneTripCursor(aiosqlite.Cursor):
@@ -59,6 +60,11 @@ class OneTripConnection(aiosqlite.Connection):
     def raw(self) -> sqlite3.Connection:
         """The connection itself, to be used on its own thread only. Raises `ValueError` when closed."""
         return self._conn
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something on the connection's own thread, in one trip."""
+        done: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        return done
 
     def cursor(self) -> OneTripCursor:  # type: ignore[override]  # opened with the statement, so nothing is awaited
         """A cursor for one statement after another."""
