@@ -70,7 +70,10 @@ class Housekeeper:
             await self._tidy_accounts()
         except Exception:
             logger.exception("housekeeping.accounts_failed")  # deletions were promised, whatever this does
-        await self._give_space_back()
+        try:
+            await self._give_space_back()
+        except Exception:
+            logger.exception("housekeeping.database_failed")
         vectors = await self._vectors.wait()
         for table in vectors.table_names():
             try:

@@ -130,7 +130,7 @@ class Database:
         return await self._on_writer(partial(_give_back, max_pages=max_pages))
 
     async def fold_log(self) -> bool:
-        """Bring all of the log into the file and empty it, old versions of rows included; False if a reader prevents."""
+        """Bring all of the log into the file and empty it, old versions of rows too; False if a reader prevents it."""
         return await self._on_writer(_fold_log)
 
     async def _on_writer(self, work: Callable[[sqlite3.Connection], bool]) -> bool:

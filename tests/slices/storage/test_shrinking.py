@@ -1,4 +1,4 @@
-"""What is deleted leaves the database's file: its bytes go back to the disk, and nothing can be read from what stays."""
+"""What is deleted leaves the database's file: its bytes go back to the disk, and nothing of it can be read there."""
 
 import asyncio
 import shutil
@@ -32,7 +32,7 @@ async def run(database: Database, statement: str, *parameters: dict[str, object]
 
 
 async def fill(database: Database, word: str = "curlew") -> None:
-    rows = [{"text": f"{number} {word} " * 200} for number in range(ROWS)]
+    rows: list[dict[str, object]] = [{"text": f"{number} {word} " * 200} for number in range(ROWS)]
     await run(database, "CREATE TABLE IF NOT EXISTS papers (id INTEGER PRIMARY KEY, text TEXT)")
     await run(database, "INSERT INTO papers (text) VALUES (:text)", *rows)
 
@@ -140,9 +140,7 @@ async def carelessly_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
     await opened.close()
 
 
-async def test_no_byte_of_deleted_text_stays_in_the_file_or_its_log(
-    carelessly_built: Database, tmp_path: Path
-) -> None:
+async def test_no_byte_of_deleted_text_stays_in_the_file_or_its_log(carelessly_built: Database, tmp_path: Path) -> None:
     database = carelessly_built
     await fill(database)
     await fill(database, SECRET)

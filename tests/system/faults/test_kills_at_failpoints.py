@@ -34,6 +34,7 @@ OTHER_FAILPOINTS = (
     "before_restore_swap",
     "mid_restore_swap",
     "mid_migration",
+    "before_database_rewritten",
 )
 MAX_STEPS = 4
 LONG_DOCUMENTS = 10

@@ -11,7 +11,8 @@ from sqlalchemy import create_engine
 
 from perplex_mono.storage.database import alembic_config
 from tests.server_process import ServerProcess
-from tests.system.faults.promises import require_sound
+from tests.system.faults.promises import Promises, require_sound
+from tests.system.faults.samples import text_file
 from tests.system.faults.table import FaultTable
 
 OLD = "0002"
@@ -33,6 +34,39 @@ def _revision(path: Path) -> str:
     with closing(sqlite3.connect(path)) as database:
         (revision,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
         return str(revision)
+
+
+def _make_unshrinkable(path: Path) -> None:
+    """As versions made it that never gave free pages back."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode=DELETE")
+        database.execute("PRAGMA auto_vacuum=NONE")
+        database.execute("VACUUM")
+
+
+def _can_shrink(path: Path) -> bool:
+    with closing(sqlite3.connect(path)) as database:
+        return bool(database.execute("PRAGMA auto_vacuum").fetchone()[0])
+
+
+def test_a_database_whose_rewriting_is_killed_is_whole_and_rewritten_at_the_next_start(
+    server: ServerProcess, faults: FaultTable
+) -> None:
+    fault, promises, sample = faults.fault("kill -9 while the database is rewritten"), Promises(server), text_file(1)
+    database = server.data / "perplex.db"
+    server.start()
+    promises.upload(sample)
+    promises.settle()
+    assert server.stop() == 0
+    _make_unshrinkable(database)
+    server.launch(PERPLEX_FAILPOINT="before_database_rewritten")
+    assert server.wait_end() == -signal.SIGKILL
+    assert not _can_shrink(database)
+    fault.recovered(promises.recover())
+    assert _can_shrink(database)
+    assert not list(server.data.glob("perplex.db.rewritten*"))
+    fault.rounds += 1
+    promises.require_kept(fault)
 
 
 @pytest.mark.parametrize(
