@@ -12,15 +12,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import lancedb
 import numpy as np
-from lancedb import AsyncConnection, AsyncTable
+from lancedb import AsyncTable
 from loguru import logger
 from numpy.typing import NDArray
 
 from perplex_mono.errors import DataCorrupt, InvalidInput
 from perplex_mono.storage import vector_indexes as indexes
 from perplex_mono.storage.lance_files import SyncedFolder, folder_bytes, truncated_files
+from perplex_mono.storage.lance_handle import TableHandle, connected
 from perplex_mono.storage.vector_purge import oldest_deletion_seconds, rewrite_rows
 from perplex_mono.storage.vector_rows import RowStream, table_schema
 from perplex_mono.storage.vector_search import chunks_with_words, first_line, holds_any, nearest_chunks, of_documents
@@ -33,8 +33,8 @@ SCAN_ROWS = 1_024
 class VectorTable:
     """A cached handle on one table; made by `open_table` and `create_table`, owned by `VectorStore`."""
 
-    def __init__(self, table: AsyncTable, folder: Path, dimension: int, keep_versions: timedelta) -> None:
-        self._table = table
+    def __init__(self, handle: TableHandle, folder: Path, dimension: int, keep_versions: timedelta) -> None:
+        self._handle = handle
         self._folder = SyncedFolder(folder)
         self._path = folder
         self._keep_versions = keep_versions
@@ -43,6 +43,10 @@ class VectorTable:
         self._scans = 0
         self._vector_index_rows: int | None = None
         self.dimension = dimension
+
+    @property
+    def _table(self) -> AsyncTable:
+        return self._handle.table
 
     async def commit_documents(self, documents: Sequence[DocumentRows]) -> int:
         """Put whole documents in, old versions out, in one atomic commit; return the number of rows written."""
@@ -137,7 +141,7 @@ class VectorTable:
         """Let running writes end, then drop the handle."""
         while self._writes:
             await asyncio.wait(self._writes)
-        self._table.close()  # type: ignore[no-untyped-call] # lancedb leaves it bare
+        self._handle.close()
 
     async def _write(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run `work` under the lock, then fsync; a cancelled caller leaves, the write goes on to its end."""
@@ -194,6 +198,7 @@ class VectorTable:
             await asyncio.to_thread(self._folder.sync)
             if not self._scans:
                 await self._table.optimize(cleanup_older_than=self._keep_versions)
+            await self._handle.note_replaced_indexes()
         seconds = time.perf_counter() - started
         return Maintenance(optimize, build, rows, seconds, await asyncio.to_thread(folder_bytes, self._path))
 
@@ -214,34 +219,31 @@ class VectorTable:
         self._vector_index_rows = rows
 
 
-async def connect(directory: Path) -> AsyncConnection:
-    """Open the folder of tables.
-
-    The handle that commits sees its commits at once. Looking for those of other processes would cost each read 1.5 ms
-    and is left out (`read_consistency_interval` None): one process owns the folder.
-    """
-    return await lancedb.connect_async(directory)
-
-
-async def open_table(connection: AsyncConnection, name: str, folder: Path, keep_versions: timedelta) -> VectorTable:
+async def open_table(name: str, folder: Path, keep_versions: timedelta) -> VectorTable:
     """Open an existing table; raises what Lance raises when it cannot."""
-    table = await connection.open_table(name)
-    dimension = (await table.schema()).field("vector").type.list_size
-    return VectorTable(table, folder, dimension, keep_versions)
+    handle = await TableHandle.open(folder.parent, name)
+    dimension = (await handle.table.schema()).field("vector").type.list_size
+    return VectorTable(handle, folder, dimension, keep_versions)
 
 
-async def create_table(
-    connection: AsyncConnection, name: str, folder: Path, keep_versions: timedelta, dimension: int, language: str
-) -> VectorTable:
+async def create_table(name: str, folder: Path, keep_versions: timedelta, dimension: int, language: str) -> VectorTable:
     """Create a table with empty text and document indexes: rows outside an index are searched all the same.
 
     When that fails nothing is left, so that it can be tried again.
     """
-    table = await connection.create_table(name, schema=table_schema(dimension))
-    try:
-        await indexes.make_missing(table, language)
-    except BaseException:
-        table.close()  # type: ignore[no-untyped-call] # lancedb leaves it bare
+    async with connected(folder.parent) as connection:
+        table = await connection.create_table(name, schema=table_schema(dimension))
+        try:
+            await indexes.make_missing(table, language)
+        except BaseException:
+            await connection.drop_table(name)
+            raise
+        finally:
+            table.close()  # type: ignore[no-untyped-call] # lancedb leaves it bare
+    return await open_table(name, folder, keep_versions)
+
+
+async def drop_table(name: str, folder: Path) -> None:
+    """Remove a table that can be opened; raises what Lance raises when it cannot."""
+    async with connected(folder.parent) as connection:
         await connection.drop_table(name)
-        raise
-    return VectorTable(table, folder, dimension, keep_versions)

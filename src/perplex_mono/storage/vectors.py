@@ -35,8 +35,6 @@ from perplex_mono.storage.vector_types import (
 )
 
 if TYPE_CHECKING:
-    from lancedb import AsyncConnection
-
     from perplex_mono.storage.vector_table import VectorTable
 
 __all__ = [
@@ -61,14 +59,12 @@ class VectorStore:
 
     def __init__(
         self,
-        connection: "AsyncConnection",
         module: ModuleType,
         directory: Path,
         language: str,
         keep_versions: timedelta,
         metrics: VectorMetrics,
     ) -> None:
-        self._connection = connection
         self._module = module
         self._directory = directory
         self._language = language
@@ -95,9 +91,8 @@ class VectorStore:
         """
         module = await asyncio.to_thread(importlib.import_module, "perplex_mono.storage.vector_table")
         await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
-        connection = await module.connect(directory)
         keep_versions = timedelta(seconds=keep_versions_seconds)
-        store = cls(connection, module, directory, fts_language, keep_versions, metrics or VectorMetrics())
+        store = cls(module, directory, fts_language, keep_versions, metrics or VectorMetrics())
         for name in await asyncio.to_thread(_tables_on_disk, directory):
             await store._open_table(name)
         logger.info("vectors.opened", tables=len(store._tables), broken=len(store._broken), repairs=store.repairs)
@@ -108,7 +103,6 @@ class VectorStore:
         for table in self._tables.values():
             await table.close()
         self._tables.clear()
-        self._connection.close()  # type: ignore[no-untyped-call] # lancedb leaves it bare
 
     async def create_table(self, name: str, dimension: int) -> None:
         """Make the table exist; Conflict if it exists with another dimension, Unavailable if it is broken."""
@@ -123,7 +117,7 @@ class VectorStore:
                 return
             with self._measured("create_table"):
                 self._tables[name] = await self._module.create_table(
-                    self._connection, name, self._folder(name), self._keep_versions, dimension, self._language
+                    name, self._folder(name), self._keep_versions, dimension, self._language
                 )
             await asyncio.to_thread(fsync_folder, self._directory)
 
@@ -136,7 +130,7 @@ class VectorStore:
         async with self._catalog:
             if table := self._tables.pop(name, None):
                 await table.close()
-                await self._connection.drop_table(name)
+                await self._module.drop_table(name, self._folder(name))
             self._broken.pop(name, None)
             await asyncio.to_thread(shutil.rmtree, self._folder(name), ignore_errors=True)
             await asyncio.to_thread(fsync_folder, self._directory)
@@ -227,7 +221,7 @@ class VectorStore:
             self.repairs += [
                 f"Table {name}: moved the broken manifest {manifest} to {QUARANTINE}" for manifest in moved
             ]
-            table = await self._module.open_table(self._connection, name, folder, self._keep_versions)
+            table = await self._module.open_table(name, folder, self._keep_versions)
             made = await table.complete_indexes(self._language)
             self.repairs += [f"Table {name}: made the missing index {index} over its rows" for index in made]
             self._tables[name] = table

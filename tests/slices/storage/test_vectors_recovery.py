@@ -1,5 +1,7 @@
 """What a power loss or a bad disk leaves behind is mended at start, or reported; it never stops the other tables."""
 
+import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -7,9 +9,11 @@ from pathlib import Path
 
 import lancedb
 import numpy as np
+import psutil
 import pytest
 
 from perplex_mono.errors import Unavailable
+from perplex_mono.storage import lance_handle
 from perplex_mono.storage.lance_files import SyncedFolder, quarantine_broken_manifests
 from perplex_mono.storage.readiness import vectors_status
 from perplex_mono.storage.starting import Starting
@@ -164,3 +168,40 @@ def test_a_folder_is_synced_once(tmp_path: Path) -> None:
 def test_importing_the_store_does_not_import_lancedb() -> None:
     code = "import sys, perplex_mono.storage.vectors; sys.exit('lancedb' in sys.modules or 'pyarrow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def long_document(number: int) -> DocumentRows:
+    vectors = np.random.default_rng(number).standard_normal((20, DIMENSION)).astype(np.float32)
+    ids, texts = [f"{number}/{n}" for n in range(20)], [f"word number {number} {n}" for n in range(20)]
+    return DocumentRows(str(number), True, [ChunkBatch(ids, texts, vectors)])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="open files are listed in /proc on Linux only")
+async def test_files_of_replaced_indexes_are_closed_while_searches_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_files() -> int:
+        return sum(file.path.startswith(str(tmp_path)) for file in psutil.Process().open_files())
+
+    async def search() -> None:
+        while not is_over.is_set():
+            assert await store.search_text("t", "word", 3)
+
+    monkeypatch.setattr(lance_handle, "MAX_REPLACEMENTS", 5)
+    is_over = asyncio.Event()
+    store = await VectorStore.open(tmp_path, keep_versions_seconds=1.0)
+    await store.create_table("t", DIMENSION)
+    await store.commit_documents("t", [document("first")])
+    searching = asyncio.create_task(search())
+    for number in range(70):
+        await store.commit_documents("t", [long_document(number)])
+        await store.maintain("t")
+        await store.search_text("t", "word", 3)
+    is_over.set()
+    await searching
+    gc.collect()
+    assert open_files() < 12, "twenty and more, if nobody closed them"
+    assert len((await store.verify("t")).ids_by_document) == 71
+    await store.close()
+    gc.collect()
+    assert open_files() == 0
