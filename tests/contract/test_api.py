@@ -371,6 +371,20 @@ async def test_the_original_comes_back_as_an_inert_attachment(world: World) -> N
     assert "sandbox" in answer.headers["content-security-policy"]
 
 
+async def test_every_list_refuses_a_cursor_that_none_gave(world: World) -> None:
+    schema = await fetch(world, "GET", "/schema/openapi.json")
+    lists = [
+        re.sub(r"\{\w+\}", "default", path)
+        for path, item in schema["paths"].items()
+        if "cursor" in {parameter["name"] for parameter in item.get("get", {}).get("parameters", ())}
+    ]
+    assert len(lists) >= 8
+    for path in lists:
+        answer = await world.app.client.get(path, params={"cursor": "!"})
+        assert (answer.status_code, answer.json()["type"]) == (400, "/problems/invalid-input"), path
+        assert "cursor" in answer.text
+
+
 async def test_the_schema_is_whole_and_its_page_works_offline(world: World) -> None:
     schema = await fetch(world, "GET", "/schema/openapi.json")
     assert schema["openapi"].startswith("3.")

@@ -14,7 +14,7 @@ from perplex_mono.sources.models import FileStatus
 from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourceFilePage, SourcePage, SourceView
 from perplex_mono.sources.service import SourceService
 from perplex_mono.web.callers import ADMIN, READ, WRITE, Caller
-from perplex_mono.web.paging import Cursor, PageLimit
+from perplex_mono.web.paging import Cursor, PageLimit, PathCursor
 from perplex_mono.web.sockets import CLOSE_NOT_FOUND, Socket, SocketHub
 
 
@@ -73,7 +73,7 @@ class SourceController(Controller):
             FileStatus | None, QueryParameter(description="Only such files; failed ones have a document that failed")
         ] = None,
         limit: PageLimit = 50,
-        cursor: Cursor = None,
+        cursor: PathCursor = None,
     ) -> SourceFilePage:
         """A page of files."""
         return await sources.list_files(collection_id, source_id, owner_id, status=status, limit=limit, cursor=cursor)
