@@ -33,15 +33,16 @@ class FeedService:
     ) -> AsyncGenerator[Envelope, None]:
         """Every event past `after`, for ever; without `after`, a snapshot and then what happens next.
 
-        A number older than what is kept, or a follower too slow for its queue, gets a `gap` first. After a gap by
-        slowness the feed goes on from the ledger at the last number it gave.
+        A number older than what is kept, or past the last there is, gets a `gap` and a snapshot. So does a follower too
+        slow for its queue, but after its gap the feed goes on from the ledger at the last number it gave.
         """
         subscription = self._bus.subscribe(owner_id, operation_id, QUEUE_CAPACITY)
         try:
             last = after
-            if last is None or await self._is_pruned(operation_id, last):
-                if last is not None:
-                    yield _unnumbered("gap", operation_id, {"after": last, "reason": "older events are not kept"})
+            lost = None if after is None else await self._why_lost(operation_id, after)
+            if lost is not None:
+                yield _unnumbered("gap", operation_id, {"after": after, "reason": lost})
+            if last is None or lost is not None:
                 snapshot, last = await self._snapshot(owner_id, operation_id)
                 yield snapshot
             while True:
@@ -55,13 +56,17 @@ class FeedService:
         finally:
             self._bus.unsubscribe(subscription)
 
-    async def _is_pruned(self, operation_id: str | None, after: int) -> bool:
-        """Whether events past `after` are gone; those of an operation are all there while its first one is."""
+    async def _why_lost(self, operation_id: str | None, after: int) -> str | None:
+        """Why the events past `after` are not all here; those of an operation are while its first one is."""
         async with self._database.read() as session:
             repository = OperationRepository(session)
-            if after >= await repository.event_floor():
-                return False
-            return operation_id is None or not await repository.has_first_event(operation_id)
+            floor = await repository.event_floor()
+            if after > max(floor, await repository.last_seq()):
+                return "this number was not given yet: a backup may have been restored"
+            if after >= floor:
+                return None
+            is_whole = operation_id is not None and await repository.has_first_event(operation_id)
+            return None if is_whole else "older events are not kept"
 
     async def _replay(self, owner_id: str, operation_id: str | None, after: int) -> AsyncIterator[Envelope]:
         while True:
