@@ -143,17 +143,6 @@ async def test_an_empty_data_file_passes_counting_but_not_health_or_verify(tmp_p
     await store.close()
 
 
-async def test_every_file_of_a_commit_is_synced_before_it_returns(tmp_path: Path) -> None:
-    store = await VectorStore.open(tmp_path)
-    await store.create_table("t", DIMENSION)
-    await store.commit_documents("t", [document("a")])
-    synced = store._tables["t"]._folder._synced
-    on_disk = {str(path) for path in (tmp_path / "t.lance").rglob("*")}
-
-    assert on_disk <= synced
-    await store.close()
-
-
 def test_a_folder_is_synced_once(tmp_path: Path) -> None:
     folder = SyncedFolder(tmp_path)
     (tmp_path / "inner").mkdir()
