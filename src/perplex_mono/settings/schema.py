@@ -267,6 +267,11 @@ def require_consistent(settings: Settings) -> None:
         raise ConfigurationError(
             "telemetry.exporter = 'otlp' needs telemetry.otlp_endpoint, for example 'http://localhost:4318/v1/traces'."
         )
+    if "@" in settings.telemetry.otlp_endpoint.partition("://")[2].partition("/")[0]:
+        raise ConfigurationError(
+            "telemetry.otlp_endpoint must hold no user and no password, which the list of settings would show; give"
+            " what the collector asks for in OTEL_EXPORTER_OTLP_HEADERS."
+        )
 
 
 def _require_usable(allowed_hosts: Sequence[str], allowed_origins: Sequence[str], proxies: Sequence[str]) -> None:

@@ -141,6 +141,10 @@ def test_a_bad_value_is_named(tmp_path: Path, section: str, key: str, value: str
         ("[chunking]\nmax_tokens = 40\noverlap_tokens = 21\n", "chunking.overlap_tokens"),
         ('[server]\nbase_path = "docs"\n', "server.base_path"),
         ('[telemetry]\nexporter = "otlp"\n', "telemetry.otlp_endpoint"),
+        (
+            '[telemetry]\notlp_endpoint = "http://ada:tide@collector:4318"\n',
+            "telemetry.otlp_endpoint must hold no user",
+        ),
         ("[telemetry]\nmetrics_port = 9000\n[server]\nport = 9000\n", "telemetry.metrics_port"),
     ],
 )
