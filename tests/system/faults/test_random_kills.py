@@ -30,7 +30,7 @@ FAILPOINTS = ("after_blob_rename", "after_commit", "before_lance_commit", "after
 NAME = "kill -9 at random times during an ingest"
 WHOLE_SECONDS = 6600.0
 EXAMINE_EVERY = 20
-LEAD_SECONDS = 2.0
+LEAD_SECONDS = 1.0
 SEARCHED_EACH = 3
 KILLS_FOR_SHARES = 20
 
