@@ -45,7 +45,7 @@ class Backlog:
         if waiting + more > self._max_documents:
             message = f"{waiting} documents are waiting, there is no room for {more} more: {limit}."
             raise Overloaded(message, FULL_RETRY_SECONDS)
-        await self._require_share(session, owner_id, more)
+        await self._require_share(session, owner_id, waiting=waiting, more=more)
         seconds = await self._seconds_before(session, priority)
         too_long = (seconds or 0.0) - self._max_hours * 3600
         if seconds is not None and too_long > 0:
@@ -55,9 +55,11 @@ class Backlog:
                 min(max(math.ceil(too_long), 1), MAX_RETRY_SECONDS),
             )
 
-    async def _require_share(self, session: AsyncSession, owner_id: str, more: int) -> None:
+    async def _require_share(self, session: AsyncSession, owner_id: str, *, waiting: int, more: int) -> None:
         """Nobody fills the queue so that others cannot even get into it."""
         share = self._max_documents - self._max_documents // KEPT_SHARE
+        if waiting + more <= share:
+            return  # whoever they belong to
         own = await DocumentRepository(session).count_pending_of(owner_id)
         if own + more > share and await CollectionRepository(session).others_exist(owner_id):
             raise Overloaded(

@@ -38,16 +38,16 @@ class SyncedFolder:
             present.add(root)
             if new or root not in self._synced or any(f"{root}/{name}" not in self._synced for name in folders):
                 changed_folders.append(root)
-        synced_files = [path for path in fresh if _fsync(path)]
+        synced_files = [path for path in fresh if fsync_path(path)]
         for root in reversed(changed_folders):
-            _fsync(root)
+            fsync_path(root)
         self._synced = present
         return len(synced_files)
 
 
 def fsync_folder(folder: Path) -> None:
     """Make the creation or removal of entries of `folder` durable."""
-    _fsync(str(folder))
+    fsync_path(str(folder))
 
 
 def quarantine_broken_manifests(table_folder: Path, quarantine: Path) -> list[str]:
@@ -84,7 +84,7 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _fsync(path: str) -> bool:
+def fsync_path(path: str) -> bool:
     """Fsync a file or folder; False if it vanished meanwhile (Lance renames and deletes its own files)."""
     try:
         descriptor = os.open(path, os.O_RDONLY)

@@ -3,7 +3,6 @@
 SQLite decides with the first table whether a file can give pages back, and changes its mind only by writing it anew.
 """
 
-import os
 import sqlite3
 import time
 from contextlib import closing
@@ -13,6 +12,7 @@ from loguru import logger
 
 from perplex_mono.errors import StorageFull
 from perplex_mono.storage.disk_full import DiskReserve
+from perplex_mono.storage.lance_files import fsync_path
 from perplex_mono.storage.snapshots import copy_database, is_incremental
 from perplex_mono.storage.written_files import publish
 from perplex_mono.telemetry.failpoints import failpoint
@@ -40,7 +40,9 @@ def make_shrinkable(path: Path, reserve: DiskReserve) -> None:
         _require_feasible(path, size_bytes, reserve)
         _fold_log(path)
         copy_database(path, rewritten, lambda: time.monotonic() - started > MAX_REWRITE_SECONDS)
-        _publish(rewritten, path)
+        fsync_path(str(rewritten))
+        failpoint("before_database_rewritten")
+        publish(rewritten, path)
     except (sqlite3.Error, OSError, StorageFull) as error:
         rewritten.unlink(missing_ok=True)
         logger.warning("database.not_rewritten", error=str(error))
@@ -74,13 +76,3 @@ def _fold_log(path: Path) -> None:
         (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
         if mode != "delete":
             raise sqlite3.OperationalError("The log of the database could not be folded into it.")
-
-
-def _publish(rewritten: Path, path: Path) -> None:
-    descriptor = os.open(rewritten, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    failpoint("before_database_rewritten")
-    publish(rewritten, path)

@@ -164,13 +164,19 @@ async def test_a_pause_costs_at_most_the_page_that_each_ocr_thread_has_in_hand(
         await require_whole(app)
 
 
+async def in_hand(app: App, received: list[int], long_text: tuple[str, bytes]) -> str:
+    """The operation of a text of which as much was read as goes ahead of the model."""
+    app.embedder.turnstile.close()
+    operation_id = str((await app.upload(long_text))["operation_id"])
+    await until(lambda: len(received) == PAGES_IN_HAND)
+    return operation_id
+
+
 async def test_a_pause_keeps_text_that_was_read_and_not_yet_embedded(
     tmp_path: Path, received: list[int], long_text: tuple[str, bytes]
 ) -> None:
     async with open_app(tmp_path) as app:
-        app.embedder.turnstile.close()
-        operation_id = (await app.upload(long_text))["operation_id"]
-        await until(lambda: len(received) == PAGES_IN_HAND)
+        operation_id = await in_hand(app, received, long_text)
         await act(app, "pause", operation_id)
         await put_away(app)
         assert await count(app, StoredPage) == PAGES_IN_HAND
@@ -186,9 +192,7 @@ async def test_a_shutdown_keeps_text_that_was_read_and_not_yet_embedded(
     tmp_path: Path, received: list[int], long_text: tuple[str, bytes]
 ) -> None:
     async with open_app(tmp_path) as app:
-        app.embedder.turnstile.close()
-        operation_id = (await app.upload(long_text))["operation_id"]
-        await until(lambda: len(received) == PAGES_IN_HAND)
+        operation_id = await in_hand(app, received, long_text)
     async with open_app(tmp_path) as app:
         assert (await app.settle(operation_id))["state"] == "completed"
         assert received == list(range(1, TEXT_PAGES + 1))
@@ -199,9 +203,7 @@ async def test_what_is_put_away_after_a_cancel_is_refused(
     tmp_path: Path, received: list[int], long_text: tuple[str, bytes]
 ) -> None:
     async with open_app(tmp_path) as app:
-        app.embedder.turnstile.close()
-        operation_id = (await app.upload(long_text))["operation_id"]
-        await until(lambda: len(received) == PAGES_IN_HAND)
+        operation_id = await in_hand(app, received, long_text)
         await act(app, "cancel", operation_id)
         await put_away(app)
         assert await count(app, StoredPage) == 0
