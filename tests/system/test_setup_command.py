@@ -2,7 +2,9 @@
 
 import json
 import socket
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, get_args
 
@@ -134,6 +136,55 @@ def test_what_cannot_work_is_named(folder: Path, arguments: tuple[str, ...], che
     checks = {(found["name"], found["status"]) for found in json.loads(result.stdout)["checks"]}
     assert (check, status) in checks
     assert result.exit_code == (1 if status == "error" else 0)
+
+
+def test_language_model_and_web_search_are_asked_whether_they_are_there(folder: Path) -> None:
+    """A file that names them is looked at as it is, and what is missing stops nothing: they may come later."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Ollama) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{service.server_port}"
+        named = (
+            f'[llm]\nprovider = "ollama"\nbase_url = "{url}"\nmodel = "small"\n[web_search]\nsearxng_url = "{url}"\n'
+        )
+        (folder / "config.toml").write_text(named)
+        checks = _checks(run("--yes", "--json", "--replace", "--device", "cpu", "--port", str(free_port())))
+        service.shutdown()
+    assert checks["language model"] == ("ok", f"small at {url}")
+    assert checks["web search"][0] == "warning"
+    assert "add json to search.formats" in checks["web search"][1]
+    assert written(folder)["llm"] == {"provider": "ollama", "base_url": url, "model": "small"}
+    gone = _checks(run("--yes", "--json", "--replace", "--device", "cpu", "--port", str(free_port())))
+    assert {gone[name][0] for name in ("language model", "web search")} == {"warning"}
+
+
+def test_a_key_that_would_travel_in_the_open_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "key").write_text("s3cret-key\n")
+    monkeypatch.setenv("PERPLEX_LLM__API_KEY_FILE", str(folder / "key"))
+    (folder / "config.toml").write_text(
+        '[llm]\nprovider = "openai"\nbase_url = "http://0.0.0.1:9/v1"\nmodel = "small"\n'
+    )
+    result = run("--yes", "--json", "--replace", "--device", "cpu", "--port", str(free_port()))
+    told = [check["message"] for check in json.loads(result.stdout)["checks"] if check["name"] == "language model"]
+    assert any("unencrypted" in message for message in told)
+    assert "s3cret-key" not in result.output + (folder / "config.toml").read_text()
+
+
+class _Ollama(BaseHTTPRequestHandler):
+    """An Ollama with one model; to everything else it says that this is forbidden, as a SearXNG without JSON does."""
+
+    def do_GET(self) -> None:
+        is_listing = self.path == "/api/tags"
+        self.send_response(200 if is_listing else 403)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"models": [{"name": "small:latest"}]}')
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+
+def _checks(result: Result) -> dict[str, tuple[str, str]]:
+    return {check["name"]: (check["status"], check["message"]) for check in json.loads(result.stdout)["checks"]}
 
 
 def _flat(options: dict[str, str]) -> list[str]:

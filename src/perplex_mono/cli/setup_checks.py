@@ -1,11 +1,14 @@
 """What `perplex-mono setup` looks at before it writes: can a server with these settings work on this machine?"""
 
+import asyncio
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -14,11 +17,13 @@ from perplex_mono.settings import Settings, secret_names, setting_names
 from perplex_mono.settings.environment import settings_in
 from perplex_mono.settings.loading import with_environment
 from perplex_mono.storage.disk_full import DiskReserve
+from perplex_mono.web.guard import is_loopback
 
 Status = Literal["ok", "warning", "error"]
 GIGABYTE = 1024**3
 ROOM_BYTES = GIGABYTE
 MEMORY_BYTES = 2 * GIGABYTE
+ANSWER_SECONDS = 10.0
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -47,8 +52,7 @@ def run_checks(settings: Settings, environment: Mapping[str, str]) -> list[Check
         _device(settings),
         _ocr(settings),
         _redis(settings),
-        Check("language model", "ok", "none: answers are sentences of the documents"),
-        Check("web search", "ok", "none: nothing leaves this machine"),
+        *_services(settings),
         *_environment(environment),
     ]
 
@@ -149,17 +153,37 @@ def _redis(settings: Settings) -> Check:
     return Check("redis", "ok", f"a private child process, {binary}")
 
 
+def _services(settings: Settings) -> Iterator[Check]:
+    """Those that are not there now stop no server."""
+    from perplex_mono.outbound.fetcher import Fetcher
+    from perplex_mono.outbound.policy import policies_of
+    from perplex_mono.outbound.services import find_language_model, find_web_search
+
+    rules = {purpose: replace(those, total_seconds=ANSWER_SECONDS) for purpose, those in policies_of(settings).items()}
+    fetcher, llm, web_search = Fetcher(rules), settings.llm, settings.web_search
+    yield _looked("language model", lambda: asyncio.run(find_language_model(llm, fetcher)), "warning")
+    if llm.api_key and _is_readable_on_the_way(llm.base_url):
+        told = f"llm.api_key and every question travel to {llm.base_url} unencrypted; https would hide them"
+        yield Check("language model", "warning", told)
+    yield _looked("web search", lambda: asyncio.run(find_web_search(web_search, fetcher)), "warning")
+
+
+def _is_readable_on_the_way(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
 def _environment(environment: Mapping[str, str]) -> Iterator[Check]:
     for variable, _, _ in settings_in(environment, setting_names(), secret_names()):
         yield Check("environment", "warning", f"{variable} is set here and wins over the file where it is set")
 
 
-def _looked(name: str, look: Callable[[], str]) -> Check:
+def _looked(name: str, look: Callable[[], str], otherwise: Status = "error") -> Check:
     """What was found, or why it cannot work."""
     try:
         return Check(name, "ok", look())
     except PerplexError as error:
-        return Check(name, "error", str(error))
+        return Check(name, otherwise, str(error))
 
 
 def _is_there(path: Path) -> bool:

@@ -25,6 +25,9 @@ FIXED = {
 }
 FIXED_SECTIONS = {
     "data": OPENS_THE_DATABASE,
+    "outbound": DECIDES_WHOM_TO_TRUST,
+    "llm": DECIDES_WHOM_TO_TRUST,
+    "web_search": DECIDES_WHOM_TO_TRUST,
     "telemetry": OPENS_THE_DATABASE,
     "logging": OPENS_THE_DATABASE,
 }

@@ -25,11 +25,12 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 
 class CheckedConnections(httpcore.AsyncNetworkBackend):
-    """Opens connections to public addresses, and to any address of an allowed host."""
+    """Opens connections to public addresses, and to any address of an allowed host; `name` is what errors say."""
 
-    def __init__(self, allowed_hosts: frozenset[str], resolve_name: Resolve = resolve) -> None:
+    def __init__(self, allowed_hosts: frozenset[str], resolve_name: Resolve = resolve, name: str = "web page") -> None:
         self._allowed_hosts = allowed_hosts
         self._resolve = resolve_name
+        self._name = name
         self._backend = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -45,7 +46,7 @@ class CheckedConnections(httpcore.AsyncNetworkBackend):
             async with asyncio.timeout(timeout):
                 addresses = [ipaddress.ip_address(text.partition("%")[0]) for text in await self._resolve(host, port)]
         except (OSError, TimeoutError, UnicodeError) as error:  # the last for labels that no name can have
-            raise Unavailable("web page", f"the name '{host}' cannot be resolved") from error
+            raise Unavailable(self._name, f"the name '{host}' cannot be resolved") from error
         self._require_allowed(host, addresses)
         failure: Exception | None = None
         for address in dict.fromkeys(addresses):
@@ -53,7 +54,7 @@ class CheckedConnections(httpcore.AsyncNetworkBackend):
                 return await self._backend.connect_tcp(str(address), port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
-        raise failure or Unavailable("web page", f"the name '{host}' has no address")
+        raise failure or Unavailable(self._name, f"the name '{host}' has no address")
 
     async def connect_unix_socket(
         self,

@@ -10,9 +10,10 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from perplex_mono.errors import ConfigurationError
+from perplex_mono.settings.consistency import require_consistent
 from perplex_mono.settings.environment import settings_in
 from perplex_mono.settings.live import value_of
-from perplex_mono.settings.schema import Settings, require_consistent, secret_names, setting_names, setting_type
+from perplex_mono.settings.schema import Settings, secret_names, setting_names, setting_type
 from perplex_mono.text_languages import text_language
 
 Source = Literal["default", "file", "environment", "override"]

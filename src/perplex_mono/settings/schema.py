@@ -1,16 +1,11 @@
 """Every setting of the product, typed and frozen: one section a table of `config.toml`, one attribute a key."""
 
-import ipaddress
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, field
-
-from perplex_mono.errors import ConfigurationError
 
 HIDDEN = "hidden"
 REDACTED = "[redacted]"
@@ -169,6 +164,21 @@ class AuthSettings(_Section, frozen=True):
     audit_days: Days = 365
 
 
+class OutboundSettings(_Section, frozen=True):
+    private_hosts: list[str] = field(default_factory=list)
+
+
+class LlmSettings(_Section, frozen=True):
+    provider: Literal["none", "openai", "ollama"] = "none"
+    base_url: str = ""
+    model: str = ""
+    api_key: Secret = ""
+
+
+class WebSearchSettings(_Section, frozen=True):
+    searxng_url: str = ""
+
+
 class TelemetrySettings(_Section, frozen=True):
     exporter: Literal["none", "console", "otlp"] = "none"
     otlp_endpoint: str = ""
@@ -201,6 +211,9 @@ class Settings(_Section, frozen=True):
     backups: BackupSettings = field(default_factory=BackupSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
+    outbound: OutboundSettings = field(default_factory=OutboundSettings)
+    llm: LlmSettings = field(default_factory=LlmSettings)
+    web_search: WebSearchSettings = field(default_factory=WebSearchSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     logging: LoggingSettings = field(default_factory=LoggingSettings)
 
@@ -247,49 +260,3 @@ def _hints(section: type[msgspec.Struct]) -> dict[str, Any]:
 def _is_secret(hint: Any) -> bool:
     marks = getattr(hint, "__metadata__", ())
     return any(isinstance(mark, Meta) and (mark.extra or {}).get(HIDDEN) for mark in marks)
-
-
-def require_consistent(settings: Settings) -> None:
-    """Raise `ConfigurationError` for settings that contradict each other."""
-    chunking = settings.chunking
-    if chunking.overlap_tokens > chunking.max_tokens // 2:
-        raise ConfigurationError(
-            f"chunking.overlap_tokens ({chunking.overlap_tokens}) must be at most half of"
-            f" chunking.max_tokens ({chunking.max_tokens})."
-        )
-    server = settings.server
-    _require_usable(server.allowed_hosts, server.allowed_origins, server.trusted_proxies)
-    if settings.server.base_path and not settings.server.base_path.startswith("/"):
-        raise ConfigurationError("server.base_path must start with '/', for example '/documents'.")
-    if settings.telemetry.metrics_port == settings.server.port:
-        raise ConfigurationError("telemetry.metrics_port must be another port than server.port.")
-    if settings.telemetry.exporter == "otlp" and not settings.telemetry.otlp_endpoint:
-        raise ConfigurationError(
-            "telemetry.exporter = 'otlp' needs telemetry.otlp_endpoint, for example 'http://localhost:4318/v1/traces'."
-        )
-    if "@" in settings.telemetry.otlp_endpoint.partition("://")[2].partition("/")[0]:
-        raise ConfigurationError(
-            "telemetry.otlp_endpoint must hold no user and no password, which the list of settings would show; give"
-            " what the collector asks for in OTEL_EXPORTER_OTLP_HEADERS."
-        )
-
-
-def _require_usable(allowed_hosts: Sequence[str], allowed_origins: Sequence[str], proxies: Sequence[str]) -> None:
-    """Raise `ConfigurationError` for lists that would let everybody in, or that can never match."""
-    for host in allowed_hosts:
-        if "*" in host or "/" in host or host != host.strip() or not host:
-            raise ConfigurationError(
-                f"server.allowed_hosts: '{host}' is not the name of a host, like docs.example.com."
-            )
-    for origin in allowed_origins:
-        parts = urlsplit(origin)
-        if "*" in origin or parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
-            raise ConfigurationError(
-                f"server.allowed_origins: '{origin}' is not an origin, like https://docs.example.com; '*' would let any"
-                " web site act for its visitors."
-            )
-    for network in proxies:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            raise ConfigurationError(f"server.trusted_proxies: {error}.") from error

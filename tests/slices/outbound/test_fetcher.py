@@ -1,8 +1,10 @@
 """The one way out: a real server on loopback, which only an allowed host reaches, and every way inwards refused."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import get_args
@@ -10,7 +12,7 @@ from typing import get_args
 import pytest
 
 from perplex_mono.errors import Forbidden, InvalidInput, PerplexError, TooLarge, Unavailable
-from perplex_mono.outbound.fetcher import Fetcher
+from perplex_mono.outbound.fetcher import AnsweredError, Fetcher
 from perplex_mono.outbound.policy import POLICIES, OutboundRules, Purpose
 
 PAGE = b"<h1>Tides</h1>"
@@ -41,8 +43,37 @@ class _Site(BaseHTTPRequestHandler):
             self.server.released.wait(30)  # type: ignore[attr-defined]
         elif self.path == "/missing":
             self._answer(404, PAGE, **{"Content-Type": "text/html"})
+        elif self.path == "/story":
+            self._tell()
         else:
             self._answer(200, PAGE, **{"Content-Type": "text/html; charset=utf-8"})
+
+    def do_POST(self) -> None:
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.seen.append({name.lower(): value for name, value in self.headers.items()} | {"": asked.decode()})  # type: ignore[attr-defined]
+        if self.path == "/story":
+            self._tell()
+        elif self.path == "/elsewhere":
+            self._answer(307, b"", Location="http://127.0.0.1:9/")
+        else:
+            told = b'{"error": "no such\r\nmodel ' + b"x" * 1000 + b'"}'
+            self._answer(404, told, **{"Content-Type": "application/json"})
+
+    def _tell(self) -> None:
+        """Half a stream of events; the other half once it is released."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        try:
+            self.wfile.write(b"data: once\n\n")
+            self.wfile.flush()
+            self.server.released.wait(30)  # type: ignore[attr-defined]
+            for _ in range(1000):
+                self.wfile.write(b"data: upon a time\n\n" * 1000)
+        except OSError:
+            self.server.hung_up.set()  # type: ignore[attr-defined]
+        self.close_connection = True
 
     def _answer(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
@@ -62,6 +93,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Site)
         self.seen: list[dict[str, str]] = []
         self.released = threading.Event()
+        self.hung_up = threading.Event()
 
 
 @pytest.fixture
@@ -212,6 +244,92 @@ async def test_an_answer_may_take_longer_to_begin_than_to_go_on(site: _Server) -
     reader = Fetcher({"web_page": patient}, resolve_name=Names("127.0.0.1"))
     with pytest.raises(Unavailable, match=r"said nothing for 0\.2 s"):
         await reader.fetch(url(site, "/pausing"), "web_page")
+
+
+def service(site: _Server, **changes: object) -> Fetcher:
+    """One that may call the site as the language model that the operator named."""
+    origin = f"http://site.test:{site.server_address[1]}"
+    rules = replace(POLICIES["language_model"], origins=frozenset({origin}), **changes)  # type: ignore[arg-type]
+    return Fetcher({"language_model": rules}, resolve_name=Names("127.0.0.1"))
+
+
+async def test_a_stream_is_read_as_it_arrives_and_left_when_nobody_listens(site: _Server) -> None:
+    asked = service(site).stream(url(site, "/story"), "language_model", content=b'{"stream": true}', token="s3cret")
+    async with asked as answer:
+        assert (answer.status, answer.media_type) == (200, "text/event-stream")
+        async with aclosing(answer.parts) as parts:
+            assert await anext(parts) == b"data: once\n\n", "before the rest of it exists"
+    site.released.set()
+    assert await asyncio.to_thread(site.hung_up.wait, 10)
+    (seen,) = site.seen
+    assert (seen["authorization"], seen["content-type"], seen[""]) == (
+        "Bearer s3cret",
+        "application/json",
+        '{"stream": true}',
+    )
+
+
+async def test_a_stream_has_its_limits_too(site: _Server) -> None:
+    async def read(**limits: object) -> None:
+        asked = service(site, **limits).stream(url(site, "/story"), "language_model", content=b"{}")
+        async with asked as answer, aclosing(answer.parts) as parts:
+            async for _ in parts:
+                pass
+
+    with pytest.raises(Unavailable, match=r"language model is not available: it said nothing for 0\.2 s"):
+        await read(silence_seconds=0.2)
+    with pytest.raises(Unavailable, match="longer than 1 s"):
+        await read(total_seconds=1.0)
+    site.released.set()
+    with pytest.raises(TooLarge, match="more than 100000 bytes"):
+        await read(max_bytes=100_000)
+
+
+async def test_a_time_limit_of_the_callers_own_is_not_taken_for_one_of_the_call(site: _Server) -> None:
+    with pytest.raises(TimeoutError):
+        async with service(site).stream(url(site, "/story"), "language_model", content=b"{}"):
+            raise TimeoutError
+
+
+async def test_what_a_service_says_of_an_error_is_told_in_short_and_of_a_page_nothing(site: _Server) -> None:
+    with pytest.raises(AnsweredError) as failure:
+        await service(site).fetch(url(site, "/chat"), "language_model", content=b"{}")
+    assert failure.value.status == 404
+    assert failure.value.told.startswith('{"error": "no such model xxx')
+    assert len(failure.value.told) == 200
+    with pytest.raises(AnsweredError) as failure:
+        await fetcher().fetch(url(site, "/missing"), "web_page")
+    assert (failure.value.status, failure.value.told) == (404, "")
+
+
+async def test_a_service_is_called_at_its_own_address_only_and_leads_nowhere_else(site: _Server) -> None:
+    port = site.server_address[1]
+    for other in (
+        "http://site.test/",
+        f"https://site.test:{port}/",
+        f"http://127.0.0.1:{port}/",
+        "http://example.com/",
+    ):
+        with pytest.raises(Forbidden, match=f"only http://site.test:{port}"):
+            await service(site).fetch(other, "language_model", content=b"{}", token="s3cret")
+    assert site.seen == []
+    with pytest.raises(Unavailable, match="redirects"):
+        await service(site).fetch(url(site, "/elsewhere"), "language_model", content=b"{}", token="s3cret")
+    assert len(site.seen) == 1
+
+
+async def test_pages_are_sent_neither_credentials_nor_bodies(site: _Server) -> None:
+    for given in ({"token": "s3cret"}, {"content": b"{}"}):
+        with pytest.raises(Forbidden, match="credentials or bodies"):
+            await fetcher().fetch(url(site, "/page"), "web_page", **given)
+    assert site.seen == []
+
+
+@pytest.mark.parametrize("purpose", ["web_search", "language_model"])
+async def test_without_settings_no_service_is_called(site: _Server, purpose: Purpose) -> None:
+    with pytest.raises(Forbidden, match="none is set"):
+        await Fetcher().fetch(url(site, "/page", host="127.0.0.1"), purpose)
+    assert site.seen == []
 
 
 def test_every_purpose_has_its_limits_and_models_may_think_before_they_speak() -> None:
