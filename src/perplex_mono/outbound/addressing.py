@@ -35,9 +35,9 @@ def hosts_of(rules: OutboundRules) -> frozenset[str]:
 
 
 def shown_host(url: str) -> str:
-    """The host of an address, for messages."""
+    """Host and port of an address, for messages."""
     try:
-        return urlsplit(url).hostname or "?"
+        return origin_of(url).partition("://")[2]
     except ValueError:
         return "?"
 

@@ -105,7 +105,7 @@ class Fetcher:
                 raise  # the caller's own
             raise Unavailable(name, f"it took longer than {rules.total_seconds:g} s") from None
         except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
-            raise Unavailable(name, f"{type(error).__name__} at {shown_host(url)}") from error
+            raise Unavailable(name, _broken(error, shown_host(url))) from error
 
 
 class _Call:
@@ -193,6 +193,19 @@ class _Call:
                 raise TooLarge(f"The {self._name} says more than {self._rules.max_bytes} bytes.")
             yield part
             seconds = self._rules.silence_seconds
+
+
+def _broken(error: Exception, host: str) -> str:
+    """What went wrong on the way to `host`."""
+    match error:
+        case httpcore.ConnectError() | httpcore.ConnectTimeout():
+            return f"{host} cannot be reached"
+        case httpcore.TimeoutException():
+            return f"{host} took too long"
+        case httpcore.ProtocolError():
+            return f"{host} does not speak HTTP"
+        case _:
+            return f"the connection to {host} broke"
 
 
 def _media_type(headers: Mapping[str, str]) -> str:

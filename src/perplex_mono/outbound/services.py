@@ -36,7 +36,7 @@ async def find_language_model(llm: LlmSettings, fetcher: Fetcher) -> str:
 async def find_web_search(web_search: WebSearchSettings, fetcher: Fetcher) -> str:
     """As `find_language_model`. Asked without a question, SearXNG asks no search engine."""
     if not web_search.searxng_url:
-        return "none: nothing leaves this machine"
+        return "none: no search engine is asked"
     url = web_search.searxng_url.rstrip("/") + "/search?format=json"
     try:
         await fetcher.fetch(url, "web_search")

@@ -233,7 +233,22 @@ async def test_a_port_nobody_listens_on_is_unavailable() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://site.test:{free.getsockname()[1]}/"
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match=r"site\.test:\d+ cannot be reached"):
+            await fetcher().fetch(address, "web_page")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [(b"SSH-2.0-OpenSSH\r\n", "does not speak HTTP"), (b"", "does not speak HTTP")]
+)
+async def test_what_is_no_web_server_is_told(said: bytes, told: str) -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_server(speak, "127.0.0.1", 0) as other:
+        address = f"http://site.test:{other.sockets[0].getsockname()[1]}/"
+        with pytest.raises(Unavailable, match=told):
             await fetcher().fetch(address, "web_page")
 
 
