@@ -150,7 +150,7 @@ def health_check(port: int) -> subprocess.CompletedProcess[str]:
 def test_health_check_tells_a_living_server_from_a_sick_one(status: int, exit_code: int) -> None:
     with HTTPServer(("127.0.0.1", 0), Answering) as server:
         vars(server)["status"] = status
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         checked = health_check(server.server_port)
         server.shutdown()
     assert (checked.returncode, checked.stderr) == (exit_code, "")

@@ -99,7 +99,7 @@ class _Server(ThreadingHTTPServer):
 @pytest.fixture
 def site() -> Iterator[_Server]:
     server = _Server()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.released.set()
     server.shutdown()

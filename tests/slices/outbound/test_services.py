@@ -63,7 +63,7 @@ def serve() -> Iterator[Callable[[Answers], str]]:
         server = ThreadingHTTPServer(("127.0.0.1", 0), _Service)
         server.answers = answers  # type: ignore[attr-defined]
         servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         return f"http://127.0.0.1:{server.server_port}"
 
     yield start

@@ -59,7 +59,7 @@ class _Redirecting(BaseHTTPRequestHandler):
 def redirecting() -> Iterator[int]:
     """The port of a site, on an address that was allowed, that redirects."""
     with HTTPServer(("127.0.0.1", 0), _Redirecting) as site:
-        Thread(target=site.serve_forever, daemon=True).start()
+        Thread(target=site.serve_forever, args=(0.01,), daemon=True).start()
         yield site.server_port
         site.shutdown()
 
