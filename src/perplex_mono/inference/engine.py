@@ -69,6 +69,7 @@ class TorchEmbedder:
         self._priority = priority or QueryPriority(recent_seconds=queries_recent_seconds)
         self._cache = QueryCache(query_cache_entries)
         self._slots = TextSlots(max_queued_texts)
+        self._line: set[EmbeddingRequest] = set()
         threads = threads or usable_cores()
         self._workers = min(threads, MAX_WORKERS)
         self._query_budget = TokenBudget(max_batch_tokens)
@@ -177,11 +178,23 @@ class TorchEmbedder:
                 request.future.cancel()  # no effect on those that are done
 
     async def _submit_documents(self, texts: list[str]) -> EmbeddingRequest:
-        taken = await self._slots.acquire(len(texts))
         request = EmbeddingRequest(texts, "document", self.dimension)
+        self._line.add(request)
+        request.future.add_done_callback(lambda _: self._leave_line(request))
+        try:
+            taken = await self._slots.acquire(len(texts))
+        except BaseException:
+            request.future.cancel()
+            raise
         request.future.add_done_callback(lambda _: self._slots.release(taken))
         self._documents.submit(request)
         return request
+
+    def _leave_line(self, request: EmbeddingRequest) -> None:
+        self._line.discard(request)
+        if not request.future.cancelled():  # or else a caller has gone, and the model may hang
+            for other in self._line:
+                other.move_up()
 
     def _lane(self, name: EmbeddingMode, *, threads: int, niceness: int, idle_unload_seconds: float) -> Lane:
         query = name == "query"

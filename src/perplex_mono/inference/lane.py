@@ -186,6 +186,8 @@ class Lane:
         batch = [text for text in batch if not text.request.abandoned]
         if not batch:
             return
+        for request in {text.request for text in batch}:
+            request.begin()
         try:
             # Another worker may be in the same caller's context, which only one can enter.
             batch[0].request.context.copy().run(self._compute, encoder, batch, tokens)

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 
 from perplex_mono.errors import Overloaded
+from perplex_mono.telemetry.waiting import waiter
 
 MAX_OVERTAKES = 16
 
@@ -12,14 +13,15 @@ class OcrPlaces:
     """A fixed number of places for pages being read, and two lines in front: urgent pages, and all others.
 
     Each line is first come, first served, and holds up to `max_waiting` pages: a full line of a scan refuses nothing
-    urgent. After `MAX_OVERTAKES` urgent pages in a row the first of the others is next. Belongs to one event loop.
+    urgent. After `MAX_OVERTAKES` urgent pages in a row the first of the others is next. Whoever stands in line is told
+    when a page gets a place: as long as OCR gets on, that wait is no standing still. Belongs to one event loop.
     """
 
     def __init__(self, count: int, max_waiting: int) -> None:
         self._free = count
         self._max_waiting = max_waiting
-        self._urgent: deque[asyncio.Future[None]] = deque()
-        self._others: deque[asyncio.Future[None]] = deque()
+        self._urgent: deque[_Turn] = deque()
+        self._others: deque[_Turn] = deque()
         self._overtakes = 0
 
     @property
@@ -32,15 +34,15 @@ class OcrPlaces:
         line = self._urgent if is_urgent else self._others
         if not self._free and len(line) >= self._max_waiting:
             raise Overloaded(f"{len(line)} pages already wait for OCR.")
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        turn = _Turn()
         line.append(turn)
         self._hand_out()
         try:
-            await turn
+            await turn.given
         except BaseException:
             if turn in line:
                 line.remove(turn)
-            elif not turn.cancelled():
+            elif not turn.given.cancelled():
                 self.give_back()
             raise
 
@@ -52,14 +54,24 @@ class OcrPlaces:
     def _hand_out(self) -> None:
         while self._free and self.waiting:
             turn = self._next()
-            if not turn.done():
+            if not turn.given.done():
                 self._free -= 1
-                turn.set_result(None)
+                turn.given.set_result(None)
+                for moved in (turn, *self._urgent, *self._others):
+                    moved.mark_waiting()
 
-    def _next(self) -> asyncio.Future[None]:
+    def _next(self) -> "_Turn":
         is_others_turn = bool(self._others) and self._overtakes >= MAX_OVERTAKES
         if self._urgent and not is_others_turn:
             self._overtakes += bool(self._others)
             return self._urgent.popleft()
         self._overtakes = 0
         return self._others.popleft()
+
+
+class _Turn:
+    """A page in line."""
+
+    def __init__(self) -> None:
+        self.given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.mark_waiting = waiter()

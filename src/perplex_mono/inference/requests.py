@@ -11,13 +11,14 @@ import numpy as np
 
 from perplex_mono.inference.embedder import EmbeddingMode, Vectors
 from perplex_mono.telemetry.traces import current_span
+from perplex_mono.telemetry.waiting import waiter
 
 
 class EmbeddingRequest:
     """Texts of one caller. `future` ends with `(len(texts), dimension)` vectors, or with the first error.
 
-    Made on the event loop; `deliver` and `fail` are for the model threads. `context` carries the caller's trace, and
-    `caller` is the span in it.
+    Made on the event loop; `begin`, `deliver` and `fail` are for the model threads. `context` carries the caller's
+    trace, and `caller` is the span in it.
     """
 
     def __init__(self, texts: Sequence[str], mode: EmbeddingMode, dimension: int) -> None:
@@ -31,12 +32,24 @@ class EmbeddingRequest:
         self._missing = len(texts)
         self._delivering = threading.Lock()
         self._abandoned = False
+        self._mark_waiting = waiter()
+        self._has_begun = False
         self.future.add_done_callback(self._abandon)
 
     @property
     def abandoned(self) -> bool:
         """True when nobody waits any more: cancelled, or failed by another part of it."""
         return self._abandoned
+
+    def begin(self) -> None:
+        """Some of the texts go to the model: from now on it matters no more that the line moves."""
+        self._has_begun = True
+        self._mark_waiting()
+
+    def move_up(self) -> None:
+        """The line moved: as long as it does, the caller's wait is no standing still."""
+        if not self._has_begun:
+            self._mark_waiting()
 
     def deliver(self, index: int, vector: Vectors) -> None:
         """Store the vector of text `index`; the last one ends the request."""

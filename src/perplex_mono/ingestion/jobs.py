@@ -28,6 +28,7 @@ from perplex_mono.operations.repository import OperationRepository
 from perplex_mono.operations.retries import is_transient
 from perplex_mono.storage.database import Database
 from perplex_mono.storage.disk_full import MESSAGE, is_disk_full
+from perplex_mono.telemetry.waiting import at_work, in_line, mark_waiting
 
 BATCH_DOCUMENTS = 100
 LARGE_BYTES = 4 * 1024 * 1024
@@ -90,20 +91,22 @@ class IngestHandler:
 
     async def _ingest_together(self, claim: Claim, documents: Sequence[Document], meter: ProgressMeter) -> None:
         """Each as soon as there is a place for it; large ones may take only half of the places."""
-        async with asyncio.TaskGroup() as group:
-            for document in documents:
-                place = await self._places.take(claim, is_large=document.size_bytes > LARGE_BYTES)
-                task = group.create_task(self._ingest(claim, document, meter, place))
-                task.add_done_callback(place.leave)
+        with in_line():  # for a place, or for its own documents, each of which is at work
+            async with asyncio.TaskGroup() as group:
+                for document in documents:
+                    place = await self._places.take(claim, is_large=document.size_bytes > LARGE_BYTES)
+                    task = group.create_task(self._ingest(claim, document, meter, place))
+                    task.add_done_callback(place.leave)
 
     async def _ingest(self, claim: Claim, document: Document, meter: ProgressMeter, place: Place) -> None:
         progress = DocumentProgress(meter, document.id, document.name)
         self._committer.in_flight += 1
         try:
-            while (target := await self._targets.active(claim.collection_id)) is not None:
-                with suppress(IndexSwitched):
-                    await self._ingest_or_fail(Work(claim, document, target, progress, place.leave))
-                    break
+            with at_work():
+                while (target := await self._targets.active(claim.collection_id)) is not None:
+                    with suppress(IndexSwitched):
+                        await self._ingest_or_fail(Work(claim, document, target, progress, place.leave))
+                        break
         except StaleLease:
             if not await self._was_taken_back(claim, document):
                 raise
@@ -170,7 +173,7 @@ class IngestHandler:
                 return list(documents)
             if feeder is not None and feeder.state == "queued":
                 raise _Hungry  # it may be waiting for the very place that this one holds
-            self._ledger.mark_waiting(claim)
+            mark_waiting()
             await asyncio.sleep(FED_POLL_SECONDS)
 
     async def _meter(self, session: AsyncSession, claim: Claim) -> ProgressMeter:

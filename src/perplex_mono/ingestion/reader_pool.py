@@ -14,6 +14,7 @@ from perplex_mono.ingestion.reader_process import ReaderDied, ReaderProcess
 from perplex_mono.ingestion.reader_session import ReaderSession
 from perplex_mono.ingestion.readers.contract import ReaderItem, ReaderLimits, ReadRequest
 from perplex_mono.ingestion.readers.wire import Box, Done, ReadCommand, RenderCommand
+from perplex_mono.telemetry.waiting import in_turn
 
 START_DELAYS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)  # before a child that could not be started is tried again
 READ_NICENESS = 19
@@ -156,7 +157,7 @@ class _Lane:
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[ReaderProcess]:
         """A child for one command. It is kept for the next one unless spoiled, or the borrower left by an exception."""
-        async with self._slots:
+        async with in_turn(self._slots):
             process = await self._take()
             self.busy.add(process)
             try:

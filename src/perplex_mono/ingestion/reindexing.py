@@ -17,6 +17,7 @@ from perplex_mono.operations.ledger import Claim, Ledger
 from perplex_mono.operations.progress import ProgressMeter
 from perplex_mono.storage.database import Database
 from perplex_mono.telemetry.failpoints import failpoint
+from perplex_mono.telemetry.waiting import in_turn
 
 LISTED_DOCUMENTS = 256
 CONCURRENT_BUNDLES = 3
@@ -43,7 +44,7 @@ class ReindexHandler:
 
         One at a time for each index: of two that were asked for, the second finds what the first left to do.
         """
-        async with self._turns[str(claim.params["index_id"])]:
+        async with in_turn(self._turns[str(claim.params["index_id"])]):
             index = await self._wanted_index(claim)
             if index is None:
                 await self._ledger.complete(claim, summary={"reason": "the index is not wanted any more"})

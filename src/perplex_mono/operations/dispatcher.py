@@ -18,6 +18,7 @@ from perplex_mono.operations.retries import is_transient
 from perplex_mono.operations.stalls import StallWatch
 from perplex_mono.telemetry.logs import operation_id_var
 from perplex_mono.telemetry.traces import span
+from perplex_mono.telemetry.waiting import timed_work_var
 
 
 class OperationHandler(Protocol):
@@ -52,7 +53,6 @@ class Dispatcher:
         self._handlers = handlers
         self._stalls = stalls
         ledger.on_moved(stalls.mark_moved)
-        ledger.on_waiting(stalls.mark_waiting)
         self._poll_seconds = poll_seconds
         self._renew_seconds = lease_seconds / 3
         self._wake = asyncio.Event()
@@ -101,7 +101,6 @@ class Dispatcher:
         for claim in await self._ledger.claim(MAX_RUNNING, [attempt.claim for attempt in self._running.values()]):
             task = asyncio.create_task(self._work(claim), name=f"operation-{claim.operation_id}")
             self._running[claim.operation_id] = _Attempt(claim, task)
-            self._stalls.begin(claim.operation_id)
             task.add_done_callback(partial(self._forget, claim.operation_id))
 
     def _forget(self, operation_id: str, _: asyncio.Task[None]) -> None:
@@ -111,6 +110,7 @@ class Dispatcher:
 
     async def _work(self, claim: Claim) -> None:
         operation_id_var.set(claim.operation_id)
+        timed_work_var.set(self._stalls.begin(claim.operation_id))
         handler = self._handlers[claim.kind]
         attempt = self._running[claim.operation_id]
         renewal = asyncio.create_task(self._keep_lease(attempt))

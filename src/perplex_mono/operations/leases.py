@@ -59,20 +59,10 @@ class Leases(Journal):
         self._lease = timedelta(seconds=lease_seconds)
         self._max_attempts = max_attempts
         self._on_moved: list[Callable[[str], None]] = []
-        self._on_waiting: list[Callable[[str], None]] = []
 
     def on_moved(self, tell: Callable[[str], None]) -> None:
         """Call `tell(operation_id)` after every commit of an operation's own work."""
         self._on_moved.append(tell)
-
-    def on_waiting(self, tell: Callable[[str], None]) -> None:
-        """Call `tell(operation_id)` whenever an operation says that it waits on purpose."""
-        self._on_waiting.append(tell)
-
-    def mark_waiting(self, claim: Claim) -> None:
-        """Say that the operation has nothing to do until others are further; to be said each time that was checked."""
-        for tell in self._on_waiting:
-            tell(claim.operation_id)
 
     async def claim(self, limit: int = MAX_RUNNING, running: Collection[Claim] = ()) -> list[Claim]:
         """Take up to `limit` operations that may start now beside those in `running`, each with a new epoch.

@@ -37,7 +37,7 @@ class OperationMetrics:
         self.running = Gauge("operations_running", "Operations being worked at", registry=registry)
         self.progress_age = Gauge(
             "operation_progress_age_seconds",
-            "How long none of the running operations got anything done; 0 when none runs",
+            "How long the worst of the running operations got nothing done, waits in line left out; 0 when none runs",
             registry=registry,
         )
         self._states = Counter(

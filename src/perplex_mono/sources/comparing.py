@@ -13,6 +13,7 @@ from perplex_mono.sources.recording import Finding, KnownContent, ScanRecorder
 from perplex_mono.sources.repository import SourceFileRepository
 from perplex_mono.sources.walking import Found, FoundFile, Skip, identity_of, printable
 from perplex_mono.storage.database import Database
+from perplex_mono.telemetry.waiting import mark_waiting
 
 ROWS_AT_ONCE = 512
 BATCH_FILES = 64
@@ -168,7 +169,7 @@ class FolderScan:
             async with self._database.read() as session:
                 if await DocumentRepository(session).count_in_line() <= self._room:
                     return
-            self._progress.mark_waiting()
+            mark_waiting()
             await asyncio.sleep(ROOM_POLL_SECONDS)
 
 

@@ -43,10 +43,6 @@ class ScanProgress:
         setattr(self.counts, finding, getattr(self.counts, finding) + count)
         self._metrics.scanned_files.labels(finding).inc(count)
 
-    def mark_waiting(self) -> None:
-        """The scan waits on purpose."""
-        self._ledger.mark_waiting(self._claim)
-
     def recording(self) -> AbstractAsyncContextManager[None]:
         """Record while the block runs, and once more when it ended well."""
         return recording(self._flush)

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from threading import Event
 
 import pytest
 import pytest_asyncio
 
 from perplex_mono.errors import ConfigurationError, Unavailable
+from perplex_mono.inference.embedder import Vectors
+from perplex_mono.inference.fakes import FakeEmbedder
 from perplex_mono.inference.loading import find_files
 from perplex_mono.inference.models import EmbeddingModel
 from perplex_mono.inference.priority import QueryPriority
@@ -17,7 +19,9 @@ from perplex_mono.ingestion.cutting import Cutter
 from perplex_mono.ingestion.pages import Page
 from perplex_mono.ingestion.targets import IndexTarget
 from perplex_mono.library.models import SearchIndex
+from perplex_mono.telemetry.waiting import TimedWork, timed_work_var
 from tests.app_client import PausableEmbedder
+from tests.timed_work import NotedWork, working_at
 from tests.unit.ingestion.chunked_pages import prose
 
 PAGE = Page(number=1, text=prose(60))
@@ -50,6 +54,27 @@ async def cut() -> AsyncIterator[Cut]:
 async def test_vectors_come_from_the_event_loop(cut: Cut) -> None:
     assert len(await cut(pages=2)) > 8
     assert len(cut.embedder.calls) == 2
+
+
+class WorkNotingEmbedder(FakeEmbedder):
+    """Notes whose work each document call is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.works: list[TimedWork | None] = []
+
+    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        self.works.append(timed_work_var.get())
+        return await super().embed_documents(texts)
+
+
+async def test_the_thread_waits_for_vectors_in_the_name_of_the_caller_s_work(cut: Cut) -> None:
+    """Otherwise one who cuts with a model that is slow, but moves, would be taken for one that hangs."""
+    work, embedder = NotedWork(), WorkNotingEmbedder()
+    cut.model = EmbeddingModel("fake", embedder, cut.model.tokens)
+    with working_at(work):
+        await cut()
+    assert embedder.works == [work]
 
 
 async def test_other_ways_of_cutting_ask_for_no_vectors(cut: Cut) -> None:

@@ -32,6 +32,7 @@ from perplex_mono.telemetry.log_lines import json_line, operation_id_var
 from perplex_mono.telemetry.traces import current_span, span
 from tests.figures import figure
 from tests.spans import recorded_spans
+from tests.timed_work import NotedWork, working_at
 
 FILES = describe_model(find_model("bundled"))
 CALLER: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="nobody")
@@ -313,6 +314,50 @@ async def test_too_many_questions_are_refused_and_documents_wait() -> None:
 
     assert refused.value.retry_after_seconds >= 1
     assert embedder.status().queued_texts == 0
+
+
+class Stepwise(Arithmetic):
+    """Computes as many batches as it is allowed to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.allowed = threading.Semaphore(0)
+        self.begun = 0
+
+    def encode(self, inputs: Sequence[EncoderInput], mode: EmbeddingMode, pause: Pause) -> Vectors:
+        self.begun += 1
+        assert self.allowed.acquire(timeout=10)
+        return super().encode(inputs, mode, pause)
+
+
+async def test_who_stands_in_line_is_told_when_it_moves_and_who_is_served_is_not() -> None:
+    model = Stepwise()
+    works = first, second, third, without_room = [NotedWork() for _ in range(4)]
+    calls: list[asyncio.Task[Vectors]] = []
+    async with engine(model, max_batch_tokens=32, max_queued_texts=3) as embedder:
+        for work, count in zip(works, (30, 29, 28, 27), strict=True):
+            with working_at(work):
+                calls.append(asyncio.create_task(embedder.embed_documents([words(count)])))
+            await until(lambda: model.begun == 1)
+        await until(lambda: embedder.status().queued_texts == 3)
+        left = asyncio.create_task(embedder.embed_documents(["not wanted"]))
+        await asyncio.sleep(0)
+        left.cancel()
+        await asyncio.wait({left})
+        assert [work.marks for work in works] == [1, 0, 0, 0]
+
+        model.allowed.release()
+        await calls[0]
+        await until(lambda: model.begun == 2 and without_room.marks == 1)
+        assert (first.marks, third.marks) == (1, 1)
+        told = second.marks
+        model.allowed.release()
+        await calls[1]
+        await until(lambda: model.begun == 3)
+        assert second.marks == told > 0, "its line has ended, and it hangs unless it is done"
+        assert third.marks > 1
+        model.allowed.release(2)
+        await asyncio.gather(*calls)
 
 
 async def test_texts_of_cancelled_callers_never_reach_the_model() -> None:

@@ -15,6 +15,8 @@ from perplex_mono.inference.ocr_engines import open_ocr
 from perplex_mono.inference.ocr_places import MAX_OVERTAKES
 from perplex_mono.inference.ocr_pool import PooledOcrEngine, Reader, ReaderSource
 from tests.figures import figure
+from tests.stepwise_reader import StepwiseReader
+from tests.timed_work import NotedWork, working_at
 
 PAGE = PageRaster(1, 1, b"\x00\x00\x00")
 EMPTY = OcrPage(lines=(), rotation=0, confidence=0.0)
@@ -205,6 +207,26 @@ async def test_urgent_pages_without_end_let_others_come_between() -> None:
     await asyncio.gather(*scan, *urgent)
     read = [pixels[0] for pixels in reader.read_bytes]
     assert (read.index(1), read.index(2)) == (MAX_OVERTAKES + 1, 2 * MAX_OVERTAKES + 2)
+    await engine.close()
+
+
+async def test_who_stands_in_line_is_told_of_each_page_that_gets_a_place_and_who_has_one_is_not() -> None:
+    reader = StepwiseReader()
+    engine = reader.engine(threads=1)
+    works, pages = [NotedWork() for _ in range(3)], list[asyncio.Task[OcrPage]]()
+    for number, work in enumerate(works):
+        with working_at(work):
+            pages += await line_up(engine, (number,), is_urgent=False)
+    assert [work.marks for work in works] == [1, 0, 0]
+    reader.allow(1)
+    await until(lambda: len(reader.begun) == 2)
+    assert [work.marks for work in works] == [1, 1, 1]
+    pages[1].cancel()
+    await asyncio.wait({pages[1]})
+    assert works[2].marks == 1, "the page is still being read, though nobody wants it"
+    reader.allow(2)
+    await pages[2]
+    assert [work.marks for work in works] == [1, 1, 2]
     await engine.close()
 
 
