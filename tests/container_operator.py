@@ -1,4 +1,4 @@
-"""Somebody who runs the container of a page, with a folder in the place of the container; see `docker_stand_in`."""
+"""Somebody who runs the container or the pods of a page, with a folder in their place; see the two stand-ins."""
 
 import os
 import re
@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import docker_stand_in
+from tests import docker_stand_in, kubectl_stand_in
 from tests.server_process import ServerProcess
 
 STOP, START = "docker compose stop perplex", "docker compose up --detach perplex"
+SCALE = "kubectl --namespace perplex-mono scale deployment/perplex-mono --replicas"
+SCALE_DOWN, SCALE_UP = f"{SCALE} 0", f"{SCALE} 1"
 COMMAND_SECONDS = 180
+ROOT = Path(__file__).parents[1]
 
 
 class Operator:
@@ -23,7 +26,8 @@ class Operator:
         for place in (self.folder, programs):
             place.mkdir()
         for name, does in (
-            ("docker", f'exec "{sys.executable}" "{docker_stand_in.__file__}" "$@"'),
+            ("docker", f'exec "{sys.executable}" -m {docker_stand_in.__name__} "$@"'),
+            ("kubectl", f'exec "{sys.executable}" -m {kubectl_stand_in.__name__} "$@"'),
             ("perplex-mono", f'exec "{sys.executable}" -m perplex_mono "$@"'),
             ("date", f"echo {day}"),
         ):
@@ -31,6 +35,7 @@ class Operator:
             (programs / name).chmod(0o700)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PERPLEX_")},
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep),
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "PERPLEX_DATA__DIRECTORY": str(server.data),
             "PERPLEX_SERVER__PORT": str(server.port),
@@ -40,7 +45,7 @@ class Operator:
 
     def types(self, line: str, *answers: str) -> str:
         """What a line prints; it has to succeed. What it asks for it reads from here, for it has no terminal."""
-        if line in (STOP, START):
+        if line in (STOP, START, SCALE_DOWN, SCALE_UP):
             self._stop_or_start(line)
             return ""
         done = self.tries(line, *answers)
@@ -62,7 +67,7 @@ class Operator:
         )
 
     def _stop_or_start(self, line: str) -> None:
-        if line == START:
+        if line in (START, SCALE_UP):
             self._server.start()
         else:
             assert self._server.stop() == 0

@@ -5,6 +5,7 @@ whose server listens.
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -19,7 +20,7 @@ OPTIONS_WITH_VALUE = {"--env"}
 
 def inside(word: str) -> str:
     """A word of a command with the container's paths as they are here."""
-    return word.replace("/data/", f"{os.environ['PERPLEX_DATA__DIRECTORY']}/")
+    return re.sub(r"(?<!\w)/data\b", os.environ["PERPLEX_DATA__DIRECTORY"], word)
 
 
 def is_running() -> bool:

@@ -23,7 +23,9 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PAGES = sorted(DOCS.glob("*.md"))
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
-SYSTEM_PROGRAMS = {"amtool", "docker", "export", "git", "install", "kubectl", "make", "openssl", "promtool", "umask"}
+SHELL_PROGRAMS = {"export", "install", "mv", "sed", "sha256sum", "umask"}
+MONITORING_PROGRAMS = {"amtool", "prometheus", "prometheus-alertmanager", "promtool"}
+SYSTEM_PROGRAMS = SHELL_PROGRAMS | MONITORING_PROGRAMS | {"docker", "git", "kubectl", "make", "openssl"}
 """What `sh` blocks may call, for no test can run it as it stands there; our own, too, where it asks for a password or
 works in a folder of the system's. All else is `console`, which is run."""
 OTHER_VARIABLES = {"PERPLEX_API_KEY", "PERPLEX_API_KEY_FILE", "PERPLEX_CPUS", "PERPLEX_MEMORY"}

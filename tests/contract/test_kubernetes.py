@@ -22,13 +22,13 @@ def read(name: str) -> dict[str, Any]:
     return content
 
 
-def pod() -> dict[str, Any]:
-    spec: dict[str, Any] = read("deployment")["spec"]["template"]["spec"]
+def pod(deployment: str = "deployment") -> dict[str, Any]:
+    spec: dict[str, Any] = read(deployment)["spec"]["template"]["spec"]
     return spec
 
 
-def container() -> dict[str, Any]:
-    (only,) = pod()["containers"]
+def container(deployment: str = "deployment") -> dict[str, Any]:
+    (only,) = pod(deployment)["containers"]
     assert isinstance(only, dict)
     return only
 
@@ -80,20 +80,37 @@ def test_one_process_at_a_time_has_the_data() -> None:
     assert {mount["name"]: mount["mountPath"] for mount in container()["volumeMounts"]}[data["name"]] == "/data"
 
 
-def test_the_pod_may_do_nothing_it_need_not() -> None:
+@pytest.mark.parametrize("deployment", ["deployment", "maintenance"])
+def test_the_pods_may_do_nothing_they_need_not(deployment: str) -> None:
     user = int(last_stage("USER")[0].split(":")[0])
-    assert pod()["automountServiceAccountToken"] is False
-    assert pod()["enableServiceLinks"] is False
-    context = pod()["securityContext"]
+    assert pod(deployment)["automountServiceAccountToken"] is False
+    assert pod(deployment)["enableServiceLinks"] is False
+    context = pod(deployment)["securityContext"]
     assert (context["runAsNonRoot"], context["runAsUser"], context["fsGroup"]) == (True, user, user)
     assert context["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container()["securityContext"] == {
+    assert container(deployment)["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert container()["resources"]["limits"]["memory"]
-    assert container()["resources"]["requests"].keys() == {"cpu", "memory"}
+    assert container(deployment)["resources"]["limits"]["memory"]
+    assert container(deployment)["resources"]["requests"].keys() == {"cpu", "memory"}
+
+
+def test_maintenance_has_the_servers_data_and_image_and_neither_its_name_nor_a_pod() -> None:
+    maintenance, server = read("maintenance")["spec"], read("deployment")["spec"]
+    assert (maintenance["replicas"], maintenance["strategy"]) == (0, {"type": "Recreate"})
+    assert container("maintenance")["command"] == ["sleep", "infinity"]
+    assert container("maintenance")["image"] == container()["image"]
+    assert pod("maintenance")["securityContext"] == pod()["securityContext"]
+    for part, of_server, of_maintenance in (
+        ("mounts", container()["volumeMounts"], container("maintenance")["volumeMounts"]),
+        ("volumes", pod()["volumes"], pod("maintenance")["volumes"]),
+    ):
+        assert [item for item in of_server if item["name"] != "secrets"] == of_maintenance, part
+    served = read("service")["spec"]["selector"].items()
+    assert served <= server["template"]["metadata"]["labels"].items()
+    assert not served <= maintenance["template"]["metadata"]["labels"].items(), "no request may reach it"
 
 
 def test_probes_ask_what_they_are_for() -> None:
@@ -115,10 +132,9 @@ def test_nobody_is_called_and_only_the_named_call() -> None:
     assert all("namespaceSelector" in caller for rule in policy["ingress"] for caller in rule["from"])
     allowed = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
     assert allowed == {port["name"] for port in container()["ports"]}
-    assert (
-        policy["podSelector"]["matchLabels"].items()
-        <= read("deployment")["spec"]["template"]["metadata"]["labels"].items()
-    )
+    for deployment in ("deployment", "maintenance"):
+        labels = read(deployment)["spec"]["template"]["metadata"]["labels"]
+        assert policy["podSelector"]["matchLabels"].items() <= labels.items()
 
 
 def test_the_token_for_set_up_comes_from_the_secret() -> None:

@@ -1,6 +1,7 @@
 """Every call of the API's own description, with inputs that nobody would think of: no 500, no unknown shape."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,19 +19,25 @@ from tests.app_client import PASSWORD
 from tests.server_process import ServerProcess, running_server
 
 EXAMPLES = 25
+FEW_EXAMPLES = 8  # of calls that hash a password each time, or log in for it
 CHECKS: list[CheckFunction] = [
     schemathesis.checks.not_a_server_error,
     content_type_conformance,
     response_schema_conformance,
     status_code_conformance,
 ]
-# these end the credential that is used, or make so many users that Argon2id takes all the time
-LEFT_OUT = ("/api/v1/auth/logout", "/api/v1/auth/password", "/api/v1/users", "/api/v1/auth/setup", "/api/v1/auth/login")
+SETUP, LOGIN, LOGOUT = "/api/v1/auth/setup", "/api/v1/auth/login", "/api/v1/auth/logout"
+PASSWORDS, USERS = "/api/v1/auth/password", "/api/v1/users"
+OF_ACCOUNTS = (SETUP, LOGIN, LOGOUT, PASSWORDS, USERS)
+"""Where a POST makes credentials or ends the one it comes with: asked on a server of their own."""
 LIMITS = {
     "PERPLEX_LIMITS__REQUESTS_PER_MINUTE_USER": "1000000000",
+    "PERPLEX_LIMITS__REQUESTS_PER_MINUTE_ANONYMOUS": "1000000000",
+    "PERPLEX_LIMITS__LOGIN_ATTEMPTS": "1000000",
     "PERPLEX_QUEUE__EMBEDDED_REDIS": "false",
     "PERPLEX_OCR__ENGINE": "none",
 }
+BOB = {"name": "bob", "password": PASSWORD}
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +56,22 @@ def key(server: ServerProcess) -> str:
     return str(made["secret"])
 
 
-@pytest.fixture(scope="module")
-def api(server: ServerProcess, key: str) -> Any:
-    headers = {"Authorization": f"Bearer {key}"}
-    described = schemathesis.openapi.from_url(f"{server.url}/schema/openapi.json", headers=headers)
-    return described.exclude(path=list(LEFT_OUT))
+@pytest.fixture
+def new_server(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server that nobody has set up yet."""
+    with running_server(tmp_path, LIMITS) as started:
+        yield started
 
 
-def test_no_input_breaks_a_call(api: Any, key: str, server: ServerProcess) -> None:
+def test_no_input_breaks_a_call(server: ServerProcess, key: str) -> None:
     failures: dict[str, Exception] = {}
     asked = 0
+    api = _described(server, key).exclude(path=list(OF_ACCOUNTS), method="POST")
     for result in api.get_all_operations():
         operation = result.ok()
         asked += 1
         try:
-            _ask(operation, key)
+            _ask(operation, lambda: key)
         except Exception as failure:  # of a check or of the server; all calls are to be tried
             failures[operation.label] = failure
         assert httpx.get(f"{server.url}/health", timeout=5).status_code == 200
@@ -71,11 +79,62 @@ def test_no_input_breaks_a_call(api: Any, key: str, server: ServerProcess) -> No
     assert not failures, "\n\n".join(f"{label}: {failure}" for label, failure in failures.items())
 
 
-def _ask(operation: Any, key: str) -> None:
-    """Call it with as many inputs as there are examples. Raises what the first one shows."""
+def test_no_input_breaks_the_calls_that_make_and_end_credentials(new_server: ServerProcess) -> None:
+    """In the order of a server's life, and each as it should be too. An input may happen to set the server up."""
+    api = _described(new_server)
+    made = [answer for answer in _ask(api[SETUP]["POST"]) if answer.status_code == 201]
+    admin = (made or [_require(api[SETUP]["POST"], 201, body=BOB | {"name": "ada"})])[0].json()["access_token"]
+    _ask(api[SETUP]["POST"])
+    _require(api[SETUP]["POST"], 409, body=BOB)
+
+    _ask(api[USERS]["POST"], lambda: admin)
+    _ask(api[USERS]["POST"], lambda: admin, FEW_EXAMPLES, lambda new: {"name": new["name"], "password": PASSWORD})
+    _require(api[USERS]["POST"], 201, admin, body=BOB)
+
+    def bob() -> str:
+        return str(_require(api[LOGIN]["POST"], 200, body=BOB).json()["access_token"])
+
+    _ask(api[LOGIN]["POST"], None, FEW_EXAMPLES)
+    token = bob()
+    _ask(api[PASSWORDS]["POST"], lambda: token, FEW_EXAMPLES)
+    _require(api[PASSWORDS]["POST"], 204, token, body={"current_password": PASSWORD, "new_password": PASSWORD})
+    _ask(api[LOGOUT]["POST"], bob, FEW_EXAMPLES)
+    _require(api[LOGOUT]["POST"], 204, token)
+    _require(api[LOGOUT]["POST"], 401, token)
+
+
+def _described(server: ServerProcess, key: str | None = None) -> Any:
+    """The API as the server describes it to who has this key."""
+    return schemathesis.openapi.from_url(f"{server.url}/schema/openapi.json", headers=_authorization(key))
+
+
+def _authorization(token: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _require(operation: Any, status: int, token: str | None = None, **parts: Any) -> Any:
+    """Call it with these parts; the answer, which has this status and is as described."""
+    answer = operation.Case(media_type="application/json" if parts else None, **parts).call_and_validate(
+        headers=_authorization(token), checks=CHECKS, timeout=30
+    )
+    assert answer.status_code == status, answer.text
+    return answer
+
+
+def _ask(
+    operation: Any,
+    token: Callable[[], str] | None = None,
+    examples: int = EXAMPLES,
+    mended: Callable[[Any], Any] | None = None,
+) -> list[Any]:
+    """Call it with so many inputs, each with a token of its own and its body mended, if these are given.
+
+    The answers. Raises what the first of them shows that is not as described.
+    """
+    answers = []
 
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         deadline=None,
         derandomize=True,
         database=None,
@@ -84,7 +143,10 @@ def _ask(operation: Any, key: str) -> None:
     )
     @given(case=operation.as_strategy())
     def ask(case: Any) -> None:
-        response = case.call(headers={"Authorization": f"Bearer {key}"}, timeout=30)
-        case.validate_response(response, checks=CHECKS)
+        if mended:
+            case.body = mended(case.body)
+        headers = _authorization(token() if token else None)
+        answers.append(case.call_and_validate(headers=headers, checks=CHECKS, timeout=30))
 
     ask()
+    return answers

@@ -33,6 +33,7 @@ from perplex_mono.sources.schemas import (
 from perplex_mono.sources.sourced_document_repository import SourcedDocumentRepository
 from perplex_mono.sources.walking import printable
 from perplex_mono.storage.database import Database, after_commit
+from perplex_mono.web.paging import NO_CURSOR
 
 
 class SourceService:
@@ -210,4 +211,4 @@ def _decode_cursor(cursor: str) -> bytes:
     try:
         return base64.b64decode(cursor, altchars=b"-_", validate=True)
     except (ValueError, binascii.Error) as error:
-        raise InvalidInput("The cursor is not one that a list of files gave.") from error
+        raise InvalidInput(NO_CURSOR) from error

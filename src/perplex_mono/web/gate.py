@@ -3,6 +3,7 @@
 Plain ASGI around the application, so that also unknown paths and refused requests carry an id and leave a log line.
 """
 
+import math
 import re
 import time
 import uuid
@@ -111,14 +112,15 @@ class Gate:
         await self._app({**scope, SCOPE_KEY: identity}, receive, send)
 
     async def _admitted(self, scope: Scope, headers: Mapping[bytes, bytes], offered: str | None) -> Identity:
-        """Who wants to listen. Raises `Forbidden`, `Unauthenticated`, or `Overloaded` for strangers who try often."""
+        """Who wants to listen. Raises `Forbidden`, `Unauthenticated`, or `Overloaded` for whoever tries too often."""
         refusal = self._guard.refusal(scope["path"], headers)
         if refusal is not None:
             raise Forbidden(refusal)
         token = bearer_token(headers) or (offered and offered.removeprefix(TOKEN_PROTOCOL))
         identity = await self._who(scope, headers, token)
-        if identity.caller is None and self._wait_seconds(identity) > 0:
-            raise Overloaded("Too many attempts; try again later.")
+        wait = self._wait_seconds(identity)
+        if wait > 0:
+            raise Overloaded(f"Too many requests; try again in {math.ceil(wait)} s.", math.ceil(wait))
         self._admit_listener(identity)
         return identity
 
@@ -170,7 +172,7 @@ class Gate:
             identity = await self._who(scope, headers, bearer_token(headers))
             wait = self._wait_seconds(identity, is_preflight=self._is_preflight(scope, headers))
             if wait > 0:
-                retry = (b"retry-after", str(max(1, round(wait))).encode())
+                retry = (b"retry-after", str(math.ceil(wait)).encode())
                 answer = problem(429, "rate-limited", "Too many requests", "Try again later.", scope["path"])
                 await exchange.refuse(answer, [retry])
                 return

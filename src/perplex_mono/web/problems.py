@@ -28,6 +28,7 @@ from perplex_mono.errors import (
 )
 from perplex_mono.telemetry.traces import current_trace_id
 from perplex_mono.web.allowed_values import allowed_values
+from perplex_mono.web.paging import CURSOR, NO_CURSOR
 
 MEDIA_TYPE = "application/problem+json"
 BODY = "data"  # by which name handlers ask for it
@@ -154,6 +155,8 @@ def _field_message(request: Request[Any, Any, Any], item: dict[str, Any]) -> str
     message, field = str(item.get("message", "")), str(item.get("key", ""))
     if field == BODY and message == repr(BODY):  # a KeyError, in the framework's words
         return "The body is missing; this call needs a JSON object."
+    if field == CURSOR and item.get("source") == "query":  # else the pattern of an id, or the length of a path
+        return NO_CURSOR
     if not message.startswith("Invalid enum value"):
         return message
     path = ["data", *field.split(".")] if item.get("source") == "body" else [field]

@@ -18,6 +18,7 @@ from tests.server_process import ServerProcess, running_server
 
 SECONDS = 60.0
 REVOKED_WITHIN_SECONDS = 5.0
+PER_MINUTE = 5
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,17 @@ async def _closing(feed: ClientConnection) -> int | None:
             while True:
                 await feed.recv()
     return feed.close_code
+
+
+async def _first_word(feed: ClientConnection) -> str:
+    """Its first message, if it was not closed at once; it is closed then."""
+    async with asyncio.timeout(SECONDS):
+        try:
+            return str(await feed.recv())
+        except ConnectionClosed:
+            return ""
+        finally:
+            await feed.close()
 
 
 @pytest.mark.parametrize("token", [None, "x", "pmk_row_secret"])
@@ -103,6 +115,30 @@ async def test_it_closes_when_its_user_is_disabled(server: ServerProcess, admin:
         await feed.recv()
         await asyncio.to_thread(admin.patch, f"/users/{bob['id']}", json={"is_disabled": True})
         assert await _closing(feed) == 4401
+
+
+async def test_opening_feeds_counts_as_requests_of_their_user_and_of_nobody_else(
+    server: ServerProcess, admin: httpx.Client
+) -> None:
+    named = {"name": "dora", "password": PASSWORD}
+    await asyncio.to_thread(admin.post, "/users", json=named)
+    dora = (await asyncio.to_thread(admin.post, "/auth/login", json=named)).json()["access_token"]
+    await asyncio.to_thread(admin.patch, "/settings", json={"limits.requests_per_minute_user": PER_MINUTE})
+    try:
+        opened, feed = 0, await _feed(server, dora)
+        while "snapshot" in await _first_word(feed):
+            opened, feed = opened + 1, await _feed(server, dora)
+            assert opened <= 2 * PER_MINUTE
+        assert opened >= PER_MINUTE
+        assert feed.close_code == 1013
+        assert re.fullmatch(r"Too many requests; try again in \d+ s\.", feed.close_reason or "")
+        headers = {"Authorization": f"Bearer {dora}"}
+        request = await asyncio.to_thread(httpx.get, f"{server.url}/api/v1/auth/me", headers=headers)
+        assert request.status_code == 429, "one count for both"
+        async with _feed(server, _key(admin, "read")[1]) as feed:
+            assert "snapshot" in str(await feed.recv())
+    finally:
+        await asyncio.to_thread(admin.patch, "/settings", json={"limits.requests_per_minute_user": None})
 
 
 async def test_the_feeds_of_somebody_else_are_not_there(server: ServerProcess, admin: httpx.Client) -> None:

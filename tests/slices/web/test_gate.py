@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 
 import httpx
@@ -53,6 +53,32 @@ def require_our_headers(answer: httpx.Response) -> None:
     assert answer.headers["cache-control"]
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     assert "access-control-allow-origin" not in answer.headers
+
+
+async def handshake(app: App) -> MutableMapping[str, Any]:
+    """What follows the server's acceptance of a feed from this machine: its first message, or why it was closed."""
+    headers = [(b"host", b"127.0.0.1:8080"), (b"sec-websocket-version", b"13")]
+    scope: dict[str, Any] = {
+        "type": "websocket",
+        "path": "/ws/operations",
+        "raw_path": b"/ws/operations",
+        "query_string": b"",
+        "root_path": "",
+        "scheme": "ws",
+        "client": ("127.0.0.1", 50_000),
+        "server": ("127.0.0.1", 8080),
+        "headers": headers,
+        "subprotocols": [],
+    }
+    from_client: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
+    from_server: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
+    from_client.put_nowait({"type": "websocket.connect"})
+    serving = asyncio.create_task(app.application(scope, from_client.get, from_server.put))
+    assert (await from_server.get())["type"] == "websocket.accept"
+    first = await from_server.get()
+    from_client.put_nowait({"type": "websocket.disconnect", "code": 1000})
+    await serving
+    return first
 
 
 async def test_good_answers_carry_our_headers(app: App) -> None:
@@ -233,6 +259,17 @@ async def test_too_many_requests_are_told_when_to_come_back(tmp_path_factory: py
         require_problem(answers[-1], 429, "rate-limited")
         assert 1 <= int(answers[-1].headers["retry-after"]) <= 12
         assert (await app.client.get("/health")).status_code == 200, "health is never limited"
+
+
+async def test_feeds_of_the_local_user_count_as_its_requests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    async with open_app(tmp_path_factory.mktemp("feeds"), limits={"requests_per_minute_user": 5}) as app:
+        answers = [await handshake(app) for _ in range(6)]
+        assert [answer["type"] for answer in answers] == ["websocket.send"] * 5 + ["websocket.close"]
+        assert answers[-1]["code"] == 1013
+        wait = re.fullmatch(r"Too many requests; try again in (\d+) s\.", answers[-1]["reason"])
+        assert wait is not None
+        assert 1 <= int(wait.group(1)) <= 12
+        require_problem(await app.client.get("/api/v1/collections"), 429, "rate-limited")
 
 
 async def test_bound_beyond_this_machine_the_server_is_closed(tmp_path_factory: pytest.TempPathFactory) -> None:
