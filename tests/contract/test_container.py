@@ -218,6 +218,7 @@ def test_a_trimmed_installation_still_starts_every_engine(venv: Path, tmp_path: 
     sizes = re.findall(r"(\d+) MB", trimmed)
     assert int(sizes[1]) < int(sizes[0]) - 100
     assert shutil.which("python", path=str(copy / "bin"))
+    assert not list(copy.rglob("redis-server")), "Debian's is the one that gets security updates"
     program = """
 import numpy, torch, sentence_transformers, onnxruntime, rapidocr, cv2, lancedb, pyarrow, litestar, granian, arq
 import pypdfium2, lxml.etree
