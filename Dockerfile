@@ -1,4 +1,4 @@
-# The last stage holds a virtual environment and a Redis server on a slim Python: no compiler, no pip, no caches.
+# The last stage holds a virtual environment and a Redis server on a slim Python: no compiler, no caches.
 # Models come inside the Python packages, so nothing is downloaded at start and no network is needed.
 #
 #   docker build .                                          for the CPU: `deploy/image_size.py` tells its size
