@@ -8,6 +8,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := deploy/install.sh $(VENV)
+# Two files of tests at a time, since many wait for servers; each file's own tests in their order.
+WHOLE_SUITE := -n 2 --dist loadfile --cov --cov-report=
 
 # Only what was given: an empty PYTHON would be a wrong one.
 export PYTHON TORCH TORCH_INDEX
@@ -29,7 +31,7 @@ serve: install ## install what is missing and start the server on http://127.0.0
 
 test: install-dev ## install what is missing and run the whole suite
 	@$(INSTALL) verify
-	@$(BIN)/python $(if $(ARGS),,-m coverage run) -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(or $(ARGS),$(WHOLE_SUITE))
 
 faults: install-dev ## run every fault test at full length (hours), print the table, keep it in docs/reliability.md
 	@$(BIN)/python -m pytest tests/system/faults -m "" --store-faults $(ARGS)
