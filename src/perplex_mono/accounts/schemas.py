@@ -9,7 +9,8 @@ from msgspec import Meta
 from perplex_mono.accounts.models import ApiKey, AuditEvent, Role, User
 from perplex_mono.web.callers import Caller, Scope
 
-UserName = Annotated[str, Meta(min_length=2, max_length=64, pattern=r"^[^\s\x00-\x1f/\\]+$")]
+_NAMED = "visible characters, none of them a blank or a slash"
+UserName = Annotated[str, Meta(min_length=2, max_length=64, pattern=r"^[^\s\x00-\x1f/\\]+$", description=_NAMED)]
 Password = Annotated[str, Meta(max_length=1024)]
 Action = Literal[
     "setup",

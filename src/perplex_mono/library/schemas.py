@@ -12,8 +12,9 @@ from perplex_mono.settings import ChunkStrategy
 
 # Some visible character, and none that controls the terminal or the direction of writing.
 SHOWABLE = r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+$"
-CollectionName = Annotated[str, Meta(min_length=1, max_length=255, pattern=SHOWABLE)]
-Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=SHOWABLE)]
+_SHOWN = "something visible, without line breaks and characters that control the terminal or the direction of writing"
+CollectionName = Annotated[str, Meta(min_length=1, max_length=255, pattern=SHOWABLE, description=_SHOWN)]
+Tag = Annotated[str, Meta(min_length=1, max_length=100, pattern=SHOWABLE, description=_SHOWN)]
 Tags = Annotated[list[Tag], Meta(max_length=100)]
 Metadata = Annotated[dict[str, Any], Meta(max_length=100)]
 # Any text, so that a wrong one can be answered with the right ones; the API's description names those.

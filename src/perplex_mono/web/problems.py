@@ -27,7 +27,7 @@ from perplex_mono.errors import (
     causes,
 )
 from perplex_mono.telemetry.traces import current_trace_id
-from perplex_mono.web.allowed_values import allowed_values
+from perplex_mono.web.field_types import allowed_values, description
 from perplex_mono.web.paging import CURSOR, NO_CURSOR
 
 MEDIA_TYPE = "application/problem+json"
@@ -157,9 +157,10 @@ def _field_message(request: Request[Any, Any, Any], item: dict[str, Any]) -> str
         return "The body is missing; this call needs a JSON object."
     if field == CURSOR and item.get("source") == "query":  # else the pattern of an id, or the length of a path
         return NO_CURSOR
-    if not message.startswith("Invalid enum value"):
-        return message
     path = ["data", *field.split(".")] if item.get("source") == "body" else [field]
     annotation = request.route_handler.signature_model.__annotations__.get(path[0])
-    allowed = allowed_values(annotation, path[1:])
-    return f"{message}; allowed: {', '.join(allowed)}" if allowed else message
+    if message.startswith("Invalid enum value") and (allowed := allowed_values(annotation, path[1:])):
+        return f"{message}; allowed: {', '.join(allowed)}"
+    if " matching regex " in message and (wanted := description(annotation, path[1:])):
+        return f"Expected {wanted}"
+    return message

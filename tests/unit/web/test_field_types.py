@@ -1,4 +1,4 @@
-"""A value outside a list is refused with the list, wherever in the request it stands."""
+"""What a value should have been is told, wherever it stands: one of a list, or of a form that has words."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -12,10 +12,13 @@ from litestar.testing import AsyncTestClient
 from perplex_mono.web.problems import on_error
 
 Colour = Literal["red", "green"]
+Code = Annotated[str, msgspec.Meta(pattern="^[0-9]{3}$", description="three digits")]
 
 
 class Inner(msgspec.Struct):
     colour: Colour | None = None
+    code: Code | msgspec.UnsetType = msgspec.UNSET
+    codes: Annotated[list[Code], msgspec.Meta(max_length=5)] = []
 
 
 class Body(msgspec.Struct):
@@ -53,6 +56,14 @@ async def test_a_body_names_the_allowed_values(
 ) -> None:
     [error] = (await client.post("/", json=body)).json()["errors"]
     assert error == {"field": field, "message": "Invalid enum value 'bogus'; allowed: green, red"}
+
+
+@pytest.mark.parametrize(
+    ("inner", "field"), [({"code": "12"}, "inner.code"), ({"codes": ["123", "12a"]}, "inner.codes[1]")]
+)
+async def test_a_pattern_is_told_in_words(client: AsyncTestClient[Litestar], inner: dict[str, Any], field: str) -> None:
+    [error] = (await client.post("/", json={"inner": inner})).json()["errors"]
+    assert error == {"field": field, "message": "Expected three digits"}
 
 
 async def test_other_mistakes_stay_as_they_are_told(client: AsyncTestClient[Litestar]) -> None:
