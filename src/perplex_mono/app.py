@@ -32,6 +32,7 @@ from perplex_mono.search.routes import SearchController
 from perplex_mono.settings import Settings
 from perplex_mono.sources.routes import SourceController, scan_feed
 from perplex_mono.web.callers import PUBLIC, SCOPE_KEY, Caller, Identity
+from perplex_mono.web.described_bodies import describe_bodies
 from perplex_mono.web.described_problems import describe_problems
 from perplex_mono.web.gate import Gate
 from perplex_mono.web.guard import RequestGuard
@@ -104,6 +105,7 @@ def create_app(container: Container) -> Gate:
         logging_config=None,  # telemetry/logs.py owns the standard logging; Litestar would print lines of its own
         request_max_body_size=settings.limits.max_json_bytes,
     )
+    describe_bodies(routed)
     describe_problems(routed)
     gate = Gate(
         routed,

@@ -385,6 +385,24 @@ async def test_every_list_refuses_a_cursor_that_none_gave(world: World) -> None:
         assert "cursor" in answer.text
 
 
+async def test_bodies_are_described_as_strictly_as_they_are_taken(world: World) -> None:
+    schema = await fetch(world, "GET", "/schema/openapi.json")
+    asked = 0
+    for path, item in schema["paths"].items():
+        for method, operation in item.items():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            if "$ref" not in body:  # settings, which have any name
+                continue
+            described = schema["components"]["schemas"][body["$ref"].rpartition("/")[2]]
+            assert described["additionalProperties"] is False, path
+            url = re.sub(r"\{\w+\}", "default", path)
+            answer = await world.app.client.request(method, url, json={"nobody_asked": 1})
+            assert (answer.status_code, "`nobody_asked`" in answer.text) == (400, True), f"{method} {path}"
+            asked += 1
+    assert asked > 15
+    assert schema["components"]["schemas"]["SearchFilters"]["additionalProperties"] is False, "bodies in bodies too"
+
+
 async def test_the_schema_is_whole_and_its_page_works_offline(world: World) -> None:
     schema = await fetch(world, "GET", "/schema/openapi.json")
     assert schema["openapi"].startswith("3.")

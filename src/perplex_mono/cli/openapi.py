@@ -13,6 +13,7 @@ from litestar.di import Provide
 from perplex_mono.app import ASKING, PROVIDED, ROUTES, openapi_config
 from perplex_mono.cli.terminal import write_json
 from perplex_mono.settings import Settings
+from perplex_mono.web.described_bodies import describe_bodies
 from perplex_mono.web.described_problems import describe_problems
 
 
@@ -33,6 +34,7 @@ def openapi_document(settings: Settings) -> dict[str, Any]:
         dependencies={name: _absent() for name in (*PROVIDED, *ASKING)},
         openapi_config=openapi_config(),
     )
+    describe_bodies(routed)
     describe_problems(routed)
     return routed.openapi_schema.to_schema()
 

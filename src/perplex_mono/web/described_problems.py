@@ -42,7 +42,7 @@ def describe_problems(app: Litestar) -> None:
     document = app.openapi_schema
     document.components.schemas[SCHEMA_NAME] = PROBLEM
     for item in (document.paths or {}).values():
-        for operation in _operations(item):
+        for operation in operations_of(item):
             responses = operation.responses or {}
             responses.pop("400", None)  # as the framework would answer, which ours never does
             responses["default"] = OpenAPIResponse(
@@ -52,6 +52,7 @@ def describe_problems(app: Litestar) -> None:
             operation.responses = responses
 
 
-def _operations(item: PathItem) -> list[Operation]:
+def operations_of(item: PathItem) -> list[Operation]:
+    """The calls of a path."""
     found = (getattr(item, method) for method in _METHODS)
     return [operation for operation in found if operation is not None]
