@@ -27,7 +27,7 @@ from perplex_mono.ingestion.routes import ReadingController
 from perplex_mono.library.index_routes import IndexController
 from perplex_mono.library.routes import CollectionController, DocumentController
 from perplex_mono.library.share_routes import ShareController
-from perplex_mono.operations.routes import OperationController, all_operations_feed, operation_feed
+from perplex_mono.operations.routes import OperationController, OversightController, all_operations_feed, operation_feed
 from perplex_mono.search.routes import SearchController
 from perplex_mono.settings import Settings
 from perplex_mono.sources.routes import SourceController, scan_feed
@@ -51,6 +51,7 @@ ROUTES: Sequence[ControllerRouterHandler] = (
     ReadingController,
     SourceController,
     OperationController,
+    OversightController,
     BackupController,
     SearchController,
     AnswerController,
@@ -83,6 +84,7 @@ PROVIDED = (
     "summaries",
     "sources",
     "operations",
+    "oversight",
     "backups",
     "feeds",
     "hub",

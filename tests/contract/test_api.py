@@ -59,6 +59,8 @@ CALLS: list[tuple[str, str, int, Any]] = [
     ("POST", "/api/v1/operations/{held_id}/resume", 200, None),
     ("POST", "/api/v1/operations/{held_id}/cancel", 200, None),
     ("POST", "/api/v1/operations/{held_id}/retry", 200, None),
+    ("GET", "/api/v1/all-operations?state=completed&kind=ingest&owner_id=local", 200, None),
+    ("POST", "/api/v1/all-operations/{held_id}/{action}", 200, None),
     ("POST", "/api/v1/backups", 202, {"include_secrets": False}),
     ("GET", "/api/v1/backups", 200, None),
     ("GET", "/api/v1/backups/{backup_id}", 200, None),
@@ -145,6 +147,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             "other_id": other["id"],
             "operation_id": document["operation_id"],
             "chunk_id": hit["chunk_id"],
+            "action": "cancel",
         }
         app.embedder.turnstile.close()
         ids["held_id"] = (await app.upload(("held.txt", b"A text that waits to be embedded.")))["operation_id"]
@@ -329,6 +332,13 @@ async def test_an_operation_has_its_fields(world: World) -> None:
     page = await fetch(world, "GET", "/api/v1/operations?limit=1")
     assert set(page["items"][0]) == names(OPERATION)
     assert page["next_cursor"]
+
+
+async def test_everybodys_operations_say_whose_they_are(world: World) -> None:
+    page = await fetch(world, "GET", "/api/v1/all-operations?limit=1")
+    assert set(page) == names("items next_cursor")
+    assert set(page["items"][0]) == names("owner_id owner_name operation")
+    assert set(page["items"][0]["operation"]) == names(OPERATION)
 
 
 async def test_an_event_is_an_envelope(world: World) -> None:

@@ -41,6 +41,8 @@ ADMIN = {
     "GET /api/v1/backups/{backup_id:str}",
     "GET /api/v1/backups/{backup_id:str}/file",
     "DELETE /api/v1/backups/{backup_id:str}",
+    "GET /api/v1/all-operations",
+    "POST /api/v1/all-operations/{operation_id:str}/{action:str}",
     "POST /api/v1/collections/{collection_id:str}/sources",
 }
 # these read, though they are sent as POST

@@ -57,6 +57,16 @@ def test_from_the_first_user_to_a_revoked_key(server: ServerProcess, tmp_path: P
     assert run("ingest", str(tmp_path / "walrus.txt"), **key).returncode == 0, "follows its feed with the key"
     assert run("user", "add", "bob", "--password-file", "-", given=PASSWORD, **key).returncode == 0
     assert "bob" in run("user", "list", **key).stdout
+    (work,) = json.loads(run("operations", "--everyone", "--json", **key).stdout)["items"]
+    assert (work["owner_name"], work["operation"]["kind"]) == ("ada", "ingest")
+    his = run("key", "create", "his", "--scope", "write", "--login", "bob", "--password-file", "-", given=PASSWORD)
+    for options in ((), ("--cancel", work["operation"]["id"])):
+        refused = run("operations", "--everyone", *options, PERPLEX_API_KEY=his.stdout.strip())
+        assert (refused.returncode, "Only an administrator" in refused.stderr) == (1, True), refused.stderr
+    done = run("operations", "--everyone", "--cancel", work["operation"]["id"], **key)
+    assert (done.returncode, "is completed and cannot be cancelled" in done.stderr) == (1, True), "it is reached"
+    unclear = run("operations", "--everyone", "--follow", work["operation"]["id"], **key)
+    assert (unclear.returncode, "--follow" in unclear.stderr) == (2, True)
     changed = run("user", "change", "bob", "--disable", "--json", **key)
     assert json.loads(changed.stdout)["is_disabled"] is True
     (listed,) = json.loads(run("key", "list", "--json", **key).stdout)["items"]

@@ -30,6 +30,7 @@ Action = Literal[
     "backup_started",
     "backup_fetched",
     "backup_deleted",
+    "operation_steered",
 ]
 """What the log of security events knows."""
 KeyName = Annotated[str, Meta(min_length=1, max_length=100)]

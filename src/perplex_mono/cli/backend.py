@@ -27,7 +27,15 @@ if TYPE_CHECKING:
         OperationAccepted,
         UploadAccepted,
     )
-    from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
+    from perplex_mono.operations.schemas import (
+        Action,
+        Envelope,
+        EventPage,
+        OperationPage,
+        OperationView,
+        OwnedOperation,
+        OwnedOperationPage,
+    )
     from perplex_mono.search.schemas import SearchRequest, SearchResponse
     from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourcePage, SourceView
 
@@ -82,6 +90,14 @@ class Backend(Protocol):
 
     async def act(self, action: "Action", operation_id: str) -> "OperationView":
         """Pause, resume, cancel or retry an operation. Raises `NotFound`, or `Conflict` with what is allowed."""
+        ...
+
+    async def all_operations(self, state: str | None) -> "OwnedOperationPage":
+        """Everybody's newest operations, for administrators. Raises `Forbidden`."""
+        ...
+
+    async def act_on_any(self, action: "Action", operation_id: str) -> "OwnedOperation":
+        """`act` on anybody's operation, for administrators. Raises `Forbidden` too."""
         ...
 
     async def retry_document(self, document_id: str) -> "OperationAccepted":

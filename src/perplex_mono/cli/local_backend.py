@@ -19,7 +19,15 @@ from perplex_mono.library.index_schemas import IndexActivated, IndexList, Reinde
 from perplex_mono.library.media_types import sniff
 from perplex_mono.library.schemas import CollectionPage, DocumentView, OperationAccepted, UploadAccepted
 from perplex_mono.library.service import ReceivedFile
-from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
+from perplex_mono.operations.schemas import (
+    Action,
+    Envelope,
+    EventPage,
+    OperationPage,
+    OperationView,
+    OwnedOperation,
+    OwnedOperationPage,
+)
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
 from perplex_mono.settings import LoggingSettings, Settings
 from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourcePage, SourceView
@@ -85,6 +93,14 @@ class LocalBackend:
 
     async def act(self, action: Action, operation_id: str) -> OperationView:
         return await self._container.operations.act(action, operation_id, LOCAL_USER)
+
+    async def all_operations(self, state: str | None) -> OwnedOperationPage:
+        return await self._container.oversight.list_operations(
+            owner_id=None, state=state, kind=None, limit=LIST_PAGE, cursor=None
+        )
+
+    async def act_on_any(self, action: Action, operation_id: str) -> OwnedOperation:
+        return await self._container.oversight.act(action, operation_id, LOCAL_CALLER, address="")
 
     async def retry_document(self, document_id: str) -> OperationAccepted:
         return await self._container.documents.retry(document_id, LOCAL_USER)

@@ -25,12 +25,16 @@ OPERATION_STATES = ("queued", "running", "paused", "completed", "failed", "dead"
 )
 @click.option("--retry-document", metavar="ID", help="Ingest this one document, which failed or was cancelled, again.")
 @click.option("--state", type=click.Choice(OPERATION_STATES), help="List only operations in this state.")
+@click.option(
+    "--everyone", is_flag=True, help="Everybody's, for administrators: to list, pause, resume, cancel or retry."
+)
 @server_option
 @json_option
 @click.pass_obj
 def operations(
     invocation: Invocation,
     state: str | None,
+    everyone: bool,
     server: str | None,
     as_json: bool,
     follow: str | None,
@@ -42,7 +46,8 @@ def operations(
 ) -> None:
     """List the long work, newest first; or follow or steer one operation.
 
-    With --json: the answer of GET /api/v1/operations; with --follow, one event a line; otherwise the operation.
+    With --json: the answer of GET /api/v1/operations, with --everyone of GET /api/v1/all-operations; with --follow, one
+    event a line; otherwise the operation.
     Following ends with exit code 0 only when the operation completed and none of its documents failed.
 
     \b
@@ -51,6 +56,7 @@ def operations(
       perplex-mono operations --state running --json
       perplex-mono operations --follow 0197a2b4-6c1e-7d3f-9a51-2f6f0e8b7c11
       perplex-mono operations --pause 0197a2b4-6c1e-7d3f-9a51-2f6f0e8b7c11
+      perplex-mono operations --everyone --state running
     """
     given = {"follow": follow, "pause": pause, "resume": resume, "cancel": cancel, "retry": retry}
     given |= {"retry-document": retry_document, "state": state}
@@ -58,6 +64,10 @@ def operations(
     if len(named) > 1:
         raise click.UsageError(
             f"{' and '.join(named)} cannot be combined: list operations, or name one to do one thing."
+        )
+    if everyone and (follow or retry_document):
+        raise click.UsageError(
+            f"{named[0]} shows or does what only its owner may; --everyone lists, pauses, resumes, cancels and retries."
         )
     from perplex_mono.cli import operations as commands
 
@@ -70,9 +80,12 @@ def operations(
     for action, operation_id in actions.items():
         if operation_id is not None:
             exit_with(
-                invocation.run(commands.act_on_operation(settings, server, action, operation_id, as_json=as_json))
+                invocation.run(
+                    commands.act_on_operation(settings, server, action, operation_id, is_any=everyone, as_json=as_json)
+                )
             )
-    exit_with(invocation.run(commands.list_operations(settings, server, state=state, as_json=as_json)))
+    listed = commands.list_all_operations if everyone else commands.list_operations
+    exit_with(invocation.run(listed(settings, server, state=state, as_json=as_json)))
 
 
 @click.command(short_help="Index a collection anew: another model, other chunks; or go back.")

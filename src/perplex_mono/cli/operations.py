@@ -1,6 +1,7 @@
 """`perplex-mono operations`: the list of long work, or one operation followed to its end."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +13,7 @@ from perplex_mono.cli.plain_text import one_line
 from perplex_mono.cli.progress_bar import ProgressBar, amount, duration, megabytes
 from perplex_mono.cli.terminal import notices, results, write_json
 from perplex_mono.operations.models import FINAL_STATES
-from perplex_mono.operations.schemas import Action, Envelope, OperationPage, OperationView
+from perplex_mono.operations.schemas import Action, Envelope, OperationView
 from perplex_mono.settings import Settings
 
 
@@ -23,7 +24,20 @@ async def list_operations(settings: Settings, server: str | None, *, state: str 
     if as_json:
         write_json(page)
     else:
-        show_operations(page, results())
+        show_operations(page.items, results(), has_more=page.next_cursor is not None)
+    return 0
+
+
+async def list_all_operations(settings: Settings, server: str | None, *, state: str | None, as_json: bool) -> int:
+    """Print everybody's newest operations; the exit code."""
+    async with open_backend(settings, server) as backend:
+        page = await backend.all_operations(state)
+    if as_json:
+        write_json(page)
+        return 0
+    owners = {item.operation.id: item.owner_name or item.owner_id for item in page.items}
+    items = [item.operation for item in page.items]
+    show_operations(items, results(), has_more=page.next_cursor is not None, owners=owners)
     return 0
 
 
@@ -52,11 +66,14 @@ async def follow_to_end(backend: Backend, operation_id: str, *, as_json: bool) -
 
 
 async def act_on_operation(
-    settings: Settings, server: str | None, action: Action, operation_id: str, *, as_json: bool
+    settings: Settings, server: str | None, action: Action, operation_id: str, *, is_any: bool, as_json: bool
 ) -> int:
     """Pause, resume, cancel or retry, and print the operation as it is then; the exit code."""
     async with open_backend(settings, server) as backend:
-        operation = await backend.act(action, operation_id)
+        if is_any:
+            operation = (await backend.act_on_any(action, operation_id)).operation
+        else:
+            operation = await backend.act(action, operation_id)
     return _print(operation, as_json=as_json)
 
 
@@ -76,29 +93,34 @@ def _print(operation: OperationView, *, as_json: bool) -> int:
     return 0
 
 
-def show_operations(page: OperationPage, console: Console) -> None:
-    """The page as a table."""
-    if not page.items:
+def show_operations(
+    items: Sequence[OperationView], console: Console, *, has_more: bool, owners: Mapping[str, str] | None = None
+) -> None:
+    """A page of them as a table, with the owners by operation where they may be several."""
+    if not items:
         console.print("No operations.")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Operation", no_wrap=True, min_width=36)
+    if owners is not None:
+        table.add_column("Owner", overflow="fold")
     for heading in ("Kind", "State", "Done", "Failed", "Created (UTC)"):
         table.add_column(
             heading, no_wrap=heading != "Done", justify="right" if heading in ("Done", "Failed") else "left"
         )
-    for item in page.items:
+    for item in items:
         done = f"{item.done}/{item.total} {item.unit}"
         if item.unit == "bytes":
             done = f"{megabytes(item.done)}/{megabytes(item.total)}"
         created = f"{item.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(item.id, item.kind, item.state, done, str(item.failed_count or ""), created)
+        owner = [] if owners is None else [one_line(owners[item.id])]
+        table.add_row(item.id, *owner, item.kind, item.state, done, str(item.failed_count or ""), created)
     console.print(table)
-    for item in page.items:
+    for item in items:
         if item.error is not None:
             console.print(Text(f"{item.id}: {item.error.type}: {one_line(item.error.message)}"), soft_wrap=True)
-    if page.next_cursor is not None:
-        console.print(f"Only the newest {len(page.items)} are shown.")
+    if has_more:
+        console.print(f"Only the newest {len(items)} are shown.")
 
 
 def summary(operation: OperationView) -> Text:

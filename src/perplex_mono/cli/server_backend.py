@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from perplex_mono.cli.account_backends import ServerAccounts
     from perplex_mono.library.index_schemas import IndexActivated, IndexList, ReindexAccepted, Reindexing
     from perplex_mono.library.schemas import CollectionPage, DocumentView, OperationAccepted, UploadAccepted
-    from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
+    from perplex_mono.operations.schemas import (
+        Action,
+        Envelope,
+        EventPage,
+        OperationPage,
+        OperationView,
+        OwnedOperation,
+        OwnedOperationPage,
+    )
     from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourcePage, SourceView
 
 T = TypeVar("T")
@@ -96,6 +104,17 @@ class ServerBackend:
 
         path = f"/operations/{quote(operation_id, safe='')}/{action}"
         return await self._server.call("POST", path, OperationView, key=("operation", operation_id))
+
+    async def all_operations(self, state: str | None) -> "OwnedOperationPage":
+        from perplex_mono.operations.schemas import OwnedOperationPage
+
+        return await self._server.get("/all-operations", OwnedOperationPage, {"state": state})
+
+    async def act_on_any(self, action: "Action", operation_id: str) -> "OwnedOperation":
+        from perplex_mono.operations.schemas import OwnedOperation
+
+        path = f"/all-operations/{quote(operation_id, safe='')}/{action}"
+        return await self._server.call("POST", path, OwnedOperation, key=("operation", operation_id))
 
     async def retry_document(self, document_id: str) -> "OperationAccepted":
         from perplex_mono.library.schemas import OperationAccepted

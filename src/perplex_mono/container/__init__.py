@@ -40,6 +40,7 @@ from perplex_mono.library.service import DocumentService
 from perplex_mono.library.shares import ShareService
 from perplex_mono.library.uploads import UploadReceiver
 from perplex_mono.operations.feeds import FeedService
+from perplex_mono.operations.oversight import OversightService
 from perplex_mono.operations.service import OperationService
 from perplex_mono.search.service import SearchService
 from perplex_mono.settings import LiveSettings, Settings
@@ -81,6 +82,7 @@ class Container:
     sources: SourceService
     watcher: FolderWatcher
     operations: OperationService
+    oversight: OversightService
     backups: BackupService
     housekeeper: Housekeeper
     feeds: FeedService
@@ -200,6 +202,7 @@ async def _build(
         sources=operations.sources,
         watcher=folder_watcher(settings, operations.sources, background),
         operations=operations.service,
+        oversight=operations.oversight,
         backups=backups.service,
         housekeeper=housekeeper,
         feeds=FeedService(database, library.bus),

@@ -11,6 +11,7 @@ from perplex_mono.container.sources import scan_handler
 from perplex_mono.container.storage import Storage
 from perplex_mono.library.jobs import DeleteHandler
 from perplex_mono.operations.dispatcher import Dispatcher, OperationHandler
+from perplex_mono.operations.oversight import OversightService
 from perplex_mono.operations.service import OperationService
 from perplex_mono.settings import Settings
 from perplex_mono.sources.folders import AllowedFolders
@@ -23,6 +24,7 @@ class Operations:
 
     dispatcher: Dispatcher
     service: OperationService
+    oversight: OversightService
     sources: SourceService
 
 
@@ -49,4 +51,4 @@ def open_operations(
     service = OperationService(storage.database, ledger, dispatcher.interrupt)
     sources = SourceService(storage.database, ledger, service, folders)
     ledger.on_stopped(sources.warn_of_failure)
-    return Operations(dispatcher, service, sources)
+    return Operations(dispatcher, service, OversightService(storage.database, service), sources)

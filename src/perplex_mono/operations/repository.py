@@ -7,6 +7,7 @@ from sqlalchemy import delete, or_, text, update
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from perplex_mono.accounts.models import User
 from perplex_mono.errors import NotFound
 from perplex_mono.operations.models import Event, EventType, Operation
 
@@ -30,7 +31,7 @@ class OperationRepository:
 
     async def list_page(
         self,
-        owner_id: str,
+        owner_id: str | None,
         *,
         state: str | None,
         kind: str | None,
@@ -38,8 +39,10 @@ class OperationRepository:
         limit: int,
         before: str | None,
     ) -> Sequence[Operation]:
-        """Newest first, at most `limit`, older than the id `before`."""
-        query = select(Operation).where(Operation.owner_id == owner_id)
+        """Newest first, at most `limit`, older than the id `before`; everybody's where no owner is named."""
+        query = select(Operation)
+        if owner_id is not None:
+            query = query.where(Operation.owner_id == owner_id)
         if state is not None:
             query = query.where(Operation.state == state)
         if kind is not None:
@@ -49,6 +52,11 @@ class OperationRepository:
         if before is not None:
             query = query.where(col(Operation.id) < before)
         return (await self._session.exec(query.order_by(col(Operation.id).desc()).limit(limit))).all()
+
+    async def owner_names(self, owner_ids: Collection[str]) -> dict[str, str]:
+        """The names of those that are users, by id."""
+        found = await self._session.exec(select(User.id, User.name).where(col(User.id).in_(owner_ids)))
+        return dict(found.all())
 
     async def hand_over(self, collection_id: str, from_owner: str, to_owner: str) -> None:
         """Make what somebody has, or had, at work in a collection another's, with its events."""

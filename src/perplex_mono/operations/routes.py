@@ -9,9 +9,17 @@ from litestar.params import FromPath, QueryParameter
 from perplex_mono.errors import InvalidInput, NotFound
 from perplex_mono.operations.feeds import FeedService
 from perplex_mono.operations.models import OperationKind, OperationState
-from perplex_mono.operations.schemas import EventPage, OperationPage, OperationView
+from perplex_mono.operations.oversight import OversightService
+from perplex_mono.operations.schemas import (
+    Action,
+    EventPage,
+    OperationPage,
+    OperationView,
+    OwnedOperation,
+    OwnedOperationPage,
+)
 from perplex_mono.operations.service import OperationService
-from perplex_mono.web.callers import READ, WRITE, Caller
+from perplex_mono.web.callers import ADMIN, READ, WRITE, Caller, Identity
 from perplex_mono.web.paging import Cursor, PageLimit
 from perplex_mono.web.sockets import CLOSE_NOT_FOUND, Socket, SocketHub
 
@@ -119,6 +127,43 @@ class OperationController(Controller):
         A cancelled reindexing cannot be taken up again, only begun anew: what it had built is gone.
         """
         return await operations.act("retry", operation_id, owner_id)
+
+
+class OversightController(Controller):
+    """Everybody's long work, for whoever runs the server."""
+
+    path = "/api/v1/all-operations"
+    tags = ("operations",)
+    opt = ADMIN
+
+    @get(summary="List everybody's operations, newest first")
+    async def list_all_operations(
+        self,
+        oversight: NamedDependency[OversightService],
+        of_owner: Annotated[str | None, QueryParameter(name="owner_id", description="Only of this user")] = None,
+        only_state: Annotated[
+            OperationState | None, QueryParameter(name="state", description="Only operations in this state")
+        ] = None,
+        kind: Annotated[OperationKind | None, QueryParameter(description="Only operations of this kind")] = None,
+        limit: PageLimit = 50,
+        cursor: Cursor = None,
+    ) -> OwnedOperationPage:
+        """A page of operations, each with whose it is."""
+        return await oversight.list_operations(
+            owner_id=of_owner, state=only_state, kind=kind, limit=limit, cursor=cursor
+        )
+
+    @post("/{operation_id:str}/{action:str}", status_code=200, summary="Steer anybody's operation")
+    async def steer(
+        self,
+        operation_id: FromPath[str],
+        action: FromPath[Action],
+        oversight: NamedDependency[OversightService],
+        caller: NamedDependency[Caller],
+        identity: NamedDependency[Identity],
+    ) -> OwnedOperation:
+        """Pause, resume, cancel or retry it, as its owner could; the log of security events keeps who did."""
+        return await oversight.act(action, operation_id, caller, address=identity.address)
 
 
 @websocket("/ws/operations", opt=READ)

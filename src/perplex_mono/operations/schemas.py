@@ -44,6 +44,21 @@ class OperationPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
+class OwnedOperation(msgspec.Struct, frozen=True):
+    """An operation and whose it is; without a name where it is no user's, as the server's own and local ones."""
+
+    owner_id: str
+    owner_name: str | None
+    operation: OperationView
+
+
+class OwnedOperationPage(msgspec.Struct, frozen=True):
+    """A page of everybody's operations, newest first."""
+
+    items: list[OwnedOperation]
+    next_cursor: str | None
+
+
 class Envelope(msgspec.Struct, frozen=True):
     """One event as it travels. Snapshot, gap and ping carry no `seq`, and a ping no operation."""
 

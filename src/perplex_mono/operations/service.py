@@ -90,12 +90,15 @@ class OperationService:
         up whatever did not become ready. All return at once; no page is started after that.
         """
         async with self._database.write() as session:
-            repository = OperationRepository(session)
-            operation = await repository.get(operation_id, owner_id)
-            _require_allowed(action, operation)
-            await _require_own_head(repository, operation)
-            await self.apply(session, action, operation)
+            operation = await OperationRepository(session).get(operation_id, owner_id)
+            await self.steer(session, action, operation)
         return operation_view(operation)
+
+    async def steer(self, session: AsyncSession, action: Action, operation: Operation) -> None:
+        """`act` in the caller's transaction, whoever's the operation is. Raises `Conflict`."""
+        _require_allowed(action, operation)
+        await _require_own_head(OperationRepository(session), operation)
+        await self.apply(session, action, operation)
 
     async def apply(self, session: AsyncSession, action: Action, operation: Operation) -> None:
         """Do so in the caller's transaction, also to the operations that this one feeds and that allow it."""

@@ -16,7 +16,15 @@ from perplex_mono.library.schemas import (
     UploadAccepted,
     UploadedDocument,
 )
-from perplex_mono.operations.schemas import Action, Envelope, EventPage, OperationPage, OperationView
+from perplex_mono.operations.schemas import (
+    Action,
+    Envelope,
+    EventPage,
+    OperationPage,
+    OperationView,
+    OwnedOperation,
+    OwnedOperationPage,
+)
 from perplex_mono.search.schemas import SearchRequest, SearchResponse
 from perplex_mono.sources.schemas import NewSource, ScanAccepted, SourcePage, SourceView
 
@@ -120,6 +128,12 @@ class ScriptedBackend:
         raise NotImplementedError
 
     async def act(self, action: Action, operation_id: str) -> OperationView:
+        raise NotImplementedError
+
+    async def all_operations(self, state: str | None) -> OwnedOperationPage:
+        raise NotImplementedError
+
+    async def act_on_any(self, action: Action, operation_id: str) -> OwnedOperation:
         raise NotImplementedError
 
     async def retry_document(self, document_id: str) -> OperationAccepted:

@@ -15,7 +15,7 @@ from perplex_mono.cli.search import show_results
 from perplex_mono.library.index_schemas import IndexList, IndexView
 from perplex_mono.library.models import IndexState
 from perplex_mono.library.schemas import ChunkingView
-from perplex_mono.operations.schemas import Envelope, ErrorView, OperationPage, OperationView
+from perplex_mono.operations.schemas import Envelope, ErrorView, OperationView
 from perplex_mono.search.schemas import Highlight, Hit, HitDocument, Ranks, Scores, SearchResponse
 
 NOW = datetime(2024, 1, 2, 3, 4, tzinfo=UTC)
@@ -145,16 +145,24 @@ def operation(state: str = "completed", **changes: Any) -> OperationView:
 def test_operations_are_listed_with_whole_ids_even_on_a_narrow_terminal() -> None:
     out = console(width=80)
     broken = operation("dead", error=ErrorView("Boom", EVIL), failed_count=2)
-    show_operations(OperationPage(items=[operation(), broken], next_cursor="x"), out)
+    show_operations([operation(), broken], out, has_more=True)
     text = printed(out)
     assert text.count("0197a2b4-6c1e-7d3f-9a51-2f6f0e8b7c11") == 3
     assert "Boom: \ufffd]0;owned" in text
     assert "Only the newest 2 are shown." in text
 
 
+def test_operations_of_several_owners_say_whose_they_are() -> None:
+    out = console(width=120)
+    show_operations([operation()], out, has_more=False, owners={operation().id: EVIL})
+    text = printed(out)
+    assert "Owner" in text
+    assert "\ufffd]0;owned" in text
+
+
 def test_no_operations_is_said() -> None:
     out = console()
-    show_operations(OperationPage(items=[], next_cursor=None), out)
+    show_operations([], out, has_more=False)
     assert printed(out) == "No operations.\n"
 
 
