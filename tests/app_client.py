@@ -20,6 +20,7 @@ from perplex_mono.inference.loading import find_files
 from perplex_mono.inference.models import EmbeddingModel
 from perplex_mono.inference.ocr import OcrEngine, OcrPage, PageRaster
 from perplex_mono.settings import Settings
+from perplex_mono.telemetry.logs import set_level
 from perplex_mono.web.gate import Gate
 
 FINAL = ("completed", "failed", "dead", "cancelled")
@@ -232,6 +233,7 @@ async def open_app(
     `ocr_engine` reads the scans in place of the app's `ocr`.
     """
     settings = settings_for(directory, **sections)
+    set_level(settings.logging.level)  # as a server does, whatever the process ran before
     embedder, ocr = PausableEmbedder(), PausableOcr(page_of(*SCANNED_TEXT))
     async with open_container(
         settings, embedder=embedder, ocr=ocr_engine or ocr, open_model=open_stand_in

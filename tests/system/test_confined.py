@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -27,6 +28,7 @@ class Inside:
         self.server = server
         self._enter = [str(shutil.which("nsenter")), f"--target={server.pid}", "--net", "--"]
         self._directory = directory
+        self.log_file = directory / "logs" / "perplex.log"
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("PERPLEX_")},
             "PERPLEX_DATA__DIRECTORY": str(server.data),
@@ -56,13 +58,18 @@ class Inside:
 
 
 @pytest.fixture
-def inside(tmp_path: Path) -> Iterator[Inside]:
+def inside() -> Iterator[Inside]:
     needed = ("nsenter", "setpriv", "mount")
     if sys.platform != "linux" or os.geteuid() != 0 or not all(shutil.which(name) for name in needed):
         missing("namespaces need Linux, root, and Debian's util-linux and mount")
-    writable = {name: tmp_path / name for name in ("data", "logs", "tmp")}
-    for folder in writable.values():
-        folder.mkdir(mode=0o700)
+    with TemporaryDirectory(prefix="confined-") as short:  # a path that has room for the name of a socket
+        yield from _served(Path(short))
+
+
+def _served(folder: Path) -> Iterator[Inside]:
+    writable = {name: folder / name for name in ("data", "logs", "tmp")}
+    for path in writable.values():
+        path.mkdir(mode=0o700)
     environment = {
         "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -72,10 +79,10 @@ def inside(tmp_path: Path) -> Iterator[Inside]:
         "XDG_CACHE_HOME": str(writable["tmp"] / "cache"),
         "PERPLEX_LOGGING__FILE": str(writable["logs"] / "perplex.log"),
     }
-    server = ServerProcess(tmp_path, environment, module="tests.system.confined_server")
+    server = ServerProcess(folder, environment, module="tests.system.confined_server")
     server.launch()
     try:
-        found = Inside(server, tmp_path)
+        found = Inside(server, folder)
         deadline = time.monotonic() + START_SECONDS
         while not found.is_healthy():
             assert not server.ended(), server.log()[-2000:]
@@ -97,7 +104,7 @@ def test_it_starts_reads_and_finds(inside: Inside, tmp_path: Path) -> None:
         searched = inside.run("-m", "perplex_mono", "search", "--json", "--mode", "dense", question)
         assert searched.returncode == 0, searched.stderr
         assert answer in json.loads(searched.stdout)["hits"][0]["text"]
-    assert (tmp_path / "logs" / "perplex.log").read_text()
+    assert inside.log_file.read_text()
     assert {name: state for name, state in inside.components().items() if state == "down"} == {}
     assert inside.components()["queue"] == "ok", "the private Redis runs as well"
 

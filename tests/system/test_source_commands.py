@@ -57,7 +57,7 @@ def test_a_folder_is_followed_scanned_and_removed(command: CommandLine, tmp_path
     assert [data.get("files_changed") for data in completed] == [1, None]
     listed = json.loads(command.run("sources", "list", "--json").stdout)["items"]
     assert [(item["directory"], item["file_count"]) for item in listed] == [(str(folder.resolve()), 1)]
-    assert str(folder.resolve()) in command.run("sources", "list").stdout.replace("\n", "")
+    assert str(folder.resolve()) in command.run("sources", "list").stdout
     removed = command.run("sources", "remove", listed[0]["id"])
     assert removed.returncode == 0, removed.stderr
     assert json.loads(command.run("search", "fog", "--json").stdout)["hits"] == []

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from perplex_mono.cli.plain_text import printable_json
 
-PIPED_WIDTH = 160
+PIPED_WIDTH = 4_000  # of a line: paths of any length stay whole for the program that reads them
 MAX_TEXT_WIDTH = 100
 
 
