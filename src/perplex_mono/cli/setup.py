@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import msgspec
@@ -17,12 +17,12 @@ from perplex_mono.cli.backend import open_backend
 from perplex_mono.cli.invocation import Invocation
 from perplex_mono.cli.plain_text import one_line
 from perplex_mono.cli.setup_checks import Check, run_checks
-from perplex_mono.cli.setup_command import DEVICES
 from perplex_mono.cli.terminal import notices, results, write_json
 from perplex_mono.errors import ConfigurationError, InvalidInput, PerplexError
 from perplex_mono.settings import Settings, load_configuration
 from perplex_mono.settings.live import value_of
 from perplex_mono.settings.loading import separator, with_environment, with_overrides
+from perplex_mono.settings.schema import setting_type
 from perplex_mono.settings.writing import write_config
 from perplex_mono.storage.data_directory import DataDirectory
 from perplex_mono.web.guard import is_loopback
@@ -109,7 +109,8 @@ class Setup:
         asked.ask_who()
         asked.ask("server.port", "On which port?", type=click.IntRange(1, 65535))
         asked.ask_list("sources.roots", "Folders that may be followed", "none")
-        asked.ask("embedding.device", "What shall compute?", type=click.Choice(DEVICES))
+        devices = get_args(setting_type("embedding.device"))
+        asked.ask("embedding.device", "What shall compute?", type=click.Choice(devices))
         return asked.answers
 
     def _show(self, settings: Settings, answers: dict[str, Any], checks: list[Check]) -> None:
