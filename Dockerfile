@@ -1,7 +1,8 @@
 # The last stage holds a virtual environment and a Redis server on a slim Python: no compiler, no caches.
 # Models come inside the Python packages, so nothing is downloaded at start and no network is needed.
 #
-#   docker build .                                          for the CPU: `deploy/image_size.py` tells its size
+#   docker build --build-arg TORCH_INDEX=ADDRESS .          for the CPU: `deploy/image_size.py` tells its size. Without
+#                                                           an index that has CPU builds of torch it carries CUDA too
 #   docker build --build-arg TORCH=cuda .                   for NVIDIA GPUs, several times larger
 #   docker buildx build --platform linux/amd64,linux/arm64 .
 #

@@ -165,7 +165,8 @@ def test_a_key_that_would_travel_in_the_open_is_told(folder: Path, monkeypatch: 
     )
     result = run("--yes", "--json", "--replace", "--device", "cpu", "--port", str(free_port()))
     told = [check["message"] for check in json.loads(result.stdout)["checks"] if check["name"] == "language model"]
-    assert any("unencrypted" in message for message in told)
+    assert len(told) == 1
+    assert "not asked, since llm.api_key would travel to http://0.0.0.1:9/v1 unencrypted" in told[0]
     assert "s3cret-key" not in result.output + (folder / "config.toml").read_text()
 
 

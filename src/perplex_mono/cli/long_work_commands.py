@@ -47,7 +47,7 @@ def operations(
     """List the long work, newest first; or follow or steer one operation.
 
     With --json: the answer of GET /api/v1/operations, with --everyone of GET /api/v1/all-operations; with --follow, one
-    event a line; otherwise the operation.
+    event a line; otherwise the operation (with --everyone, and whose it is).
     Following ends with exit code 0 only when the operation completed and none of its documents failed.
 
     \b

@@ -70,11 +70,14 @@ async def act_on_operation(
 ) -> int:
     """Pause, resume, cancel or retry, and print the operation as it is then; the exit code."""
     async with open_backend(settings, server) as backend:
-        if is_any:
-            operation = (await backend.act_on_any(action, operation_id)).operation
-        else:
-            operation = await backend.act(action, operation_id)
-    return _print(operation, as_json=as_json)
+        if not is_any:
+            return _print(await backend.act(action, operation_id), as_json=as_json)
+        owned = await backend.act_on_any(action, operation_id)
+    if as_json:
+        write_json(owned)
+        return 0
+    results().print(f"Of {one_line(owned.owner_name or owned.owner_id)}:", end=" ")
+    return _print(owned.operation, as_json=False)
 
 
 async def retry_document(settings: Settings, server: str | None, document_id: str, *, as_json: bool) -> int:

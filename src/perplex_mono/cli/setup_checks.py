@@ -161,10 +161,11 @@ def _services(settings: Settings) -> Iterator[Check]:
 
     rules = {purpose: replace(those, total_seconds=ANSWER_SECONDS) for purpose, those in policies_of(settings).items()}
     fetcher, llm, web_search = Fetcher(rules), settings.llm, settings.web_search
-    yield _looked("language model", lambda: asyncio.run(find_language_model(llm, fetcher)), "warning")
     if llm.api_key and _is_readable_on_the_way(llm.base_url):
-        told = f"llm.api_key and every question travel to {llm.base_url} unencrypted; https would hide them"
+        told = f"not asked, since llm.api_key would travel to {llm.base_url} unencrypted; https would hide it"
         yield Check("language model", "warning", told)
+    else:
+        yield _looked("language model", lambda: asyncio.run(find_language_model(llm, fetcher)), "warning")
     yield _looked("web search", lambda: asyncio.run(find_web_search(web_search, fetcher)), "warning")
 
 

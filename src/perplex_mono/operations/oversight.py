@@ -13,7 +13,7 @@ from perplex_mono.web.callers import Caller
 
 
 class OversightService:
-    """Operations whoever's they are. What is in the documents stays with their owners: there are no events here."""
+    """Operations whoever's they are, without their events; what an error says may name a document or a folder."""
 
     def __init__(self, database: Database, operations: OperationService) -> None:
         self._database = database

@@ -23,7 +23,7 @@ def checked_url(url: str, rules: OutboundRules, name: str) -> str:
         raise Forbidden("Addresses with a name and a password are not called.")
     if rules.origins is not None:
         _require_named(url, rules.origins, name)
-    elif port not in rules.ports and parts.hostname.lower() not in rules.allowed_hosts:
+    elif port not in rules.ports and f"{_bracketed(parts.hostname)}:{port}" not in rules.allowed_hosts:
         raise Forbidden(f"Port {port} is not called; only {', '.join(map(str, sorted(rules.ports)))}.")
     return url
 
@@ -31,7 +31,12 @@ def checked_url(url: str, rules: OutboundRules, name: str) -> str:
 def hosts_of(rules: OutboundRules) -> frozenset[str]:
     """The hosts that may lie on private addresses."""
     named = {urlsplit(origin).hostname or "" for origin in rules.origins or ()}
-    return rules.allowed_hosts | named
+    return frozenset(named | {host_of(place) for place in rules.allowed_hosts})
+
+
+def host_of(place: str) -> str:
+    """The host of what may be a host, or a host with a port."""
+    return urlsplit(f"//{place}").hostname or "" if _has_port(place) else place
 
 
 def shown_host(url: str) -> str:
@@ -40,6 +45,14 @@ def shown_host(url: str) -> str:
         return origin_of(url).partition("://")[2]
     except ValueError:
         return "?"
+
+
+def _has_port(place: str) -> bool:
+    return place.count(":") == 1 or place.startswith("[")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _require_named(url: str, origins: frozenset[str], name: str) -> None:

@@ -6,8 +6,9 @@ address.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urljoin
@@ -22,6 +23,7 @@ from perplex_mono.outbound.policy import POLICIES, OutboundRules, Purpose
 
 MAX_CONNECTIONS = 20
 TOLD_CHARS = 200
+_BROKEN = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -104,7 +106,7 @@ class Fetcher:
             if not limit.expired():
                 raise  # the caller's own
             raise Unavailable(name, f"it took longer than {rules.total_seconds:g} s") from None
-        except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
+        except _BROKEN as error:
             raise Unavailable(name, _broken(error, shown_host(url))) from error
 
 
@@ -168,11 +170,12 @@ class _Call:
         if self._rules.origins is None:
             return ""
         text = b""
-        async with aclosing(self._bounded(response)) as parts:
-            async for part in parts:
-                text += part
-                if len(text) >= TOLD_CHARS:
-                    break
+        with suppress(Unavailable, TooLarge, *_BROKEN):  # the status says more than how its body broke off
+            async with aclosing(self._bounded(response)) as parts:
+                async for part in parts:
+                    text += part
+                    if len(text) >= TOLD_CHARS:
+                        break
         shown = "".join(char if char.isprintable() else " " for char in text.decode("utf-8", "replace"))
         return " ".join(shown.split())[:TOLD_CHARS]
 
@@ -197,6 +200,8 @@ class _Call:
 
 def _broken(error: Exception, host: str) -> str:
     """What went wrong on the way to `host`."""
+    if any(isinstance(cause, ssl.SSLError) for cause in _chain(error)):
+        return f"{host} speaks no TLS, or shows a certificate that is not trusted here"
     match error:
         case httpcore.ConnectError() | httpcore.ConnectTimeout():
             return f"{host} cannot be reached"
@@ -206,6 +211,13 @@ def _broken(error: Exception, host: str) -> str:
             return f"{host} does not speak HTTP"
         case _:
             return f"the connection to {host} broke"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it came from; httpcore maps errors with and without naming the cause."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _media_type(headers: Mapping[str, str]) -> str:

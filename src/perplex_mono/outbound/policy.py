@@ -16,9 +16,10 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 class OutboundRules:
     """The limits of one purpose.
 
-    `allowed_hosts` may lie on private addresses. With `origins` (like `http://127.0.0.1:8888`) those alone are called,
-    wherever they lie, since the operator named them; only they are sent bodies and credentials, and what they say of an
-    error is told. `first_seconds` is how long an answer may take to begin, `silence_seconds` how long it may pause.
+    `allowed_hosts` may lie on private addresses; one with a port (`wiki.lan:8080`) may be called there too. With
+    `origins` (like `http://127.0.0.1:8888`) those alone are called, wherever they lie, since the operator named them;
+    only they are sent bodies and credentials, and what they say of an error is told. `first_seconds` is how long an
+    answer may take to begin, `silence_seconds` how long it may pause.
     """
 
     allowed_hosts: frozenset[str] = frozenset()
@@ -52,7 +53,7 @@ def policies_of(settings: Settings) -> dict[Purpose, OutboundRules]:
     """The rules under these settings."""
     outbound, llm, web_search = settings.outbound, settings.llm, settings.web_search
     addresses: dict[Purpose, str] = {"web_search": web_search.searxng_url}
-    if llm.provider != "none":
+    if llm.provider != "none":  # which says how that address is spoken to
         addresses["language_model"] = llm.base_url
     private = frozenset(host.lower() for host in outbound.private_hosts)
     named = {purpose: frozenset({origin_of(address)}) for purpose, address in addresses.items() if address}

@@ -17,6 +17,8 @@ async def find_language_model(llm: LlmSettings, fetcher: Fetcher) -> str:
     """What was found, in a sentence. Raises `Unavailable` that says what to change, and what `Fetcher.fetch` raises."""
     if llm.provider == "none":
         return "none: answers are sentences of the documents"
+    if not llm.base_url or not llm.model:
+        raise Unavailable("language model", f"llm.provider = '{llm.provider}' needs llm.base_url and llm.model")
     path, _, _ = _LISTS[llm.provider]
     url = llm.base_url.rstrip("/") + path
     try:

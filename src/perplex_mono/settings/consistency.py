@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from perplex_mono.errors import ConfigurationError
 from perplex_mono.settings.schema import ChunkingSettings, LlmSettings, ServerSettings, Settings, TelemetrySettings
 
-_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_PLACE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?")
 MAX_URL_CHARS = 1_000
 
 
@@ -21,10 +21,10 @@ def require_consistent(settings: Settings) -> None:
         raise ConfigurationError("telemetry.metrics_port must be another port than server.port.")
     _require_collector(settings.telemetry)
     for host in settings.outbound.private_hosts:
-        if not _HOST_NAME.fullmatch(host) and not _is_address(host):
+        if not _PLACE.fullmatch(host) and not _is_address(host):
             raise ConfigurationError(
-                f"outbound.private_hosts: '{host}' is not the name or address of a host, like wiki.example.lan; without"
-                " scheme, port and '*'."
+                f"outbound.private_hosts: '{host}' is not a host, like wiki.example.lan, or wiki.example.lan:8080 for"
+                " another port than 80 and 443; without scheme and '*'."
             )
     _require_language_model(settings.llm)
     if settings.web_search.searxng_url:
@@ -73,25 +73,20 @@ def _require_collector(telemetry: TelemetrySettings) -> None:
 
 
 def _require_language_model(llm: LlmSettings) -> None:
-    examples = {"openai": "http://127.0.0.1:8000/v1", "ollama": "http://127.0.0.1:11434"}
-    if llm.provider == "none":
-        if llm.base_url or llm.model:
-            key = "llm.base_url" if llm.base_url else "llm.model"
-            raise ConfigurationError(f"{key} needs llm.provider, which says how it is spoken to: openai or ollama.")
-        return
-    example = examples[llm.provider]
-    if not llm.base_url:
-        raise ConfigurationError(f"llm.provider = '{llm.provider}' needs llm.base_url, for example '{example}'.")
-    _require_address("llm.base_url", llm.base_url, example)
-    if not llm.model:
-        raise ConfigurationError(f"llm.provider = '{llm.provider}' needs llm.model, the name of a model it has.")
+    if llm.base_url:
+        _require_address("llm.base_url", llm.base_url, "http://127.0.0.1:8000/v1")
     if not llm.api_key.isascii() or not llm.api_key.isprintable() or " " in llm.api_key:
         raise ConfigurationError("llm.api_key holds characters that no key has: spaces, line breaks or accents.")
 
 
 def _require_address(name: str, url: str, example: str) -> None:
-    """Refuse what is no address of a service: paths may follow, nothing else."""
-    refused = ConfigurationError(f"{name}: '{url}' is not the address of a service, like {example}.")
+    """Refuse what is no address of a service, with a path at most. It is not repeated: it may hold a secret."""
+    if "@" in url:
+        raise ConfigurationError(
+            f"{name} must hold no user and no password, which the list of settings would show; llm.api_key is where"
+            " the key of a language model goes."
+        )
+    refused = ConfigurationError(f"{name} is not the address of a service, like {example}; nothing follows but a path.")
     if len(url) > MAX_URL_CHARS or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise refused
     try:
@@ -99,11 +94,6 @@ def _require_address(name: str, url: str, example: str) -> None:
         port = parts.port
     except ValueError as error:
         raise refused from error
-    if "@" in parts.netloc:
-        raise ConfigurationError(
-            f"{name} must hold no user and no password, which the list of settings would show; llm.api_key is where"
-            " the key of a language model goes."
-        )
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.query or parts.fragment:
         raise refused
 

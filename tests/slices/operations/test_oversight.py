@@ -40,7 +40,7 @@ async def test_an_administrator_sees_whose_work_there_is(app: App) -> None:
         (of_carl, "carl"),
         (of_bob, "bob"),
     ]
-    assert "nets.txt" not in str(everything), "names of documents are their owners'"
+    assert "nets.txt" not in str(everything), "which document is at work is its owner's to know"
     assert [item["operation"]["id"] for item in await listed(app.client, owner_id=everything[1]["owner_id"])] == [
         of_bob
     ]

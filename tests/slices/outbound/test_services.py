@@ -90,6 +90,13 @@ async def test_without_settings_nobody_is_asked() -> None:
     assert (await find_web_search(settings.web_search, nobody)).startswith("none")
 
 
+async def test_what_is_named_by_half_is_told() -> None:
+    for half in ({"llm.base_url": "http://127.0.0.1:9"}, {"llm.model": "small"}):
+        settings = with_overrides(Settings(), {"llm.provider": "ollama", **half})
+        with pytest.raises(Unavailable, match=r"needs llm\.base_url and llm\.model"):
+            await find_language_model(settings.llm, Fetcher(policies_of(settings)))
+
+
 async def test_a_model_that_is_there_is_found(serve: Callable[[Answers], str]) -> None:
     url = serve(openai)
     assert await language_model("openai", f"{url}/v1", "model-3", KEY) == f"model-3 at {url}/v1"

@@ -102,4 +102,5 @@ def test_a37_every_answer_is_armoured(server: ServerProcess, method: str, path: 
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
     assert "set-cookie" not in answer.headers

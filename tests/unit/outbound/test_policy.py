@@ -2,7 +2,8 @@
 
 import pytest
 
-from perplex_mono.outbound.policy import POLICIES, origin_of, policies_of
+from perplex_mono.outbound.addressing import hosts_of
+from perplex_mono.outbound.policy import POLICIES, OutboundRules, origin_of, policies_of
 from perplex_mono.settings import Settings
 from perplex_mono.settings.loading import with_overrides
 
@@ -28,6 +29,20 @@ def test_each_setting_opens_one_purpose() -> None:
         "web_search": (frozenset(), frozenset({"https://search.example.lan:443"})),
         "language_model": (frozenset(), frozenset({"http://127.0.0.1:11434"})),
     }
+
+
+@pytest.mark.parametrize(
+    ("place", "host"),
+    [
+        ("wiki.lan", "wiki.lan"),
+        ("wiki.lan:81", "wiki.lan"),
+        ("::1", "::1"),
+        ("[::1]:81", "::1"),
+        ("10.0.0.1:81", "10.0.0.1"),
+    ],
+)
+def test_a_place_is_a_host_with_or_without_a_port(place: str, host: str) -> None:
+    assert hosts_of(OutboundRules(allowed_hosts=frozenset({place}))) == {host}
 
 
 @pytest.mark.parametrize(
