@@ -15,7 +15,8 @@ class SetupToken:
     def __init__(self, file: str = "") -> None:
         """Raises `ConfigurationError` for a file that cannot be read or holds too short a token."""
         self.is_from_file = bool(file)
-        self.value = _read(Path(file).expanduser()) if file else secrets.token_urlsafe(32)
+        # letters and digits alone: a sign in front would make an option of it
+        self.value = _read(Path(file).expanduser()) if file else secrets.token_hex(32)
 
     def matches(self, given: str) -> bool:
         """Whether it is this one, in constant time."""

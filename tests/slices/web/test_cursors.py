@@ -9,6 +9,7 @@ from perplex_mono.web.paging import NO_CURSOR
 from tests.app_client import App, open_app
 
 LISTS = {
+    "/api/v1/all-operations",
     "/api/v1/api-keys",
     "/api/v1/audit",
     "/api/v1/collections",
