@@ -28,6 +28,31 @@ MONITORING_PROGRAMS = {"amtool", "prometheus", "prometheus-alertmanager", "promt
 SYSTEM_PROGRAMS = SHELL_PROGRAMS | MONITORING_PROGRAMS | {"docker", "git", "kubectl", "make", "openssl"}
 """What `sh` blocks may call, for no test can run it as it stands there; our own, too, where it asks for a password or
 works in a folder of the system's. All else is `console`, which is run."""
+# Lines of `sh` blocks that other tests type; all others are below.
+TYPED_PARTS = {
+    "backup.md": ("In a container", "On Kubernetes"),  # test_container_backup.py
+    "monitoring.md": ("Without containers", "After an edit"),  # test_monitoring_page.py, test_alert_rules.py
+}
+TYPED_WORDS = ("user setup", "openssl rand")  # test_closed_server.py, test_monitoring_page.py
+NOT_TYPED = {
+    # a container engine and a registry
+    "TORCH_INDEX=ADDRESS docker compose up --detach",
+    "docker build --build-arg TORCH_INDEX=ADDRESS --tag perplex-mono .",
+    "docker compose --profile monitoring up --detach",
+    "docker compose -f compose.yaml -f mine.yaml up --detach",
+    "docker compose build --pull",
+    "docker compose logs perplex",
+    "docker compose up --detach",
+    "docker load --input perplex-mono.tar",
+    "docker save --output perplex-mono.tar perplex-mono",
+    # a cluster
+    "kubectl apply --kustomize deploy/kubernetes",
+    # what the tests themselves run in, and where it came from
+    'export PATH="$PWD/.venv/bin:$PATH"',
+    "git pull",
+    "make clean",
+}
+"""Lines that no test types: each needs what is not there where the tests run."""
 OTHER_VARIABLES = {"PERPLEX_API_KEY", "PERPLEX_API_KEY_FILE", "PERPLEX_CPUS", "PERPLEX_MEMORY"}
 MIN_QUOTED_CHARS = 4
 
@@ -121,6 +146,20 @@ def test_only_what_no_test_can_run_is_not_run() -> None:
                 called |= {word[0] for word in words if word}
     assert called
     assert called <= SYSTEM_PROGRAMS | {"perplex-mono"}
+
+
+def test_every_line_that_no_test_types_is_written_here() -> None:
+    found = set[str]()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for heading in TYPED_PARTS.get(page.name, ()):
+            part = re.search(rf"^### {heading}\n.*?(?=^##|\Z)", text, re.DOTALL | re.MULTILINE)
+            assert part, heading
+            text = text.replace(part[0], "")
+        typed = "".join(content for language, content in blocks(text) if language == "sh").replace("\\\n", " ")
+        lines = typed.splitlines()
+        found |= {line for line in lines if not any(words in line for words in TYPED_WORDS)}
+    assert found - {"make serve"} == NOT_TYPED, "`make serve` is run by test_make_serve.py"
 
 
 @EVERY_PAGE
