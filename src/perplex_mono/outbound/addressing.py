@@ -31,10 +31,10 @@ def checked_url(url: str, rules: OutboundRules, name: str) -> str:
 def hosts_of(rules: OutboundRules) -> frozenset[str]:
     """The hosts that may lie on private addresses."""
     named = {urlsplit(origin).hostname or "" for origin in rules.origins or ()}
-    return frozenset(named | {host_of(place) for place in rules.allowed_hosts})
+    return frozenset(named | {_host_of(place) for place in rules.allowed_hosts})
 
 
-def host_of(place: str) -> str:
+def _host_of(place: str) -> str:
     """The host of what may be a host, or a host with a port."""
     return urlsplit(f"//{place}").hostname or "" if _has_port(place) else place
 

@@ -7,7 +7,7 @@ address.
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -200,9 +200,9 @@ class _Call:
 
 def _broken(error: Exception, host: str) -> str:
     """What went wrong on the way to `host`."""
-    if any(isinstance(cause, ssl.SSLError) for cause in _chain(error)):
-        return f"{host} speaks no TLS, or shows a certificate that is not trusted here"
     match error:
+        case httpcore.ConnectError(args=(ssl.SSLError(),)):  # httpcore forgets the cause, but holds what it was
+            return f"{host} speaks no TLS, or shows a certificate that is not trusted here"
         case httpcore.ConnectError() | httpcore.ConnectTimeout():
             return f"{host} cannot be reached"
         case httpcore.TimeoutException():
@@ -211,13 +211,6 @@ def _broken(error: Exception, host: str) -> str:
             return f"{host} does not speak HTTP"
         case _:
             return f"the connection to {host} broke"
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it came from; httpcore maps errors with and without naming the cause."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _media_type(headers: Mapping[str, str]) -> str:

@@ -253,8 +253,6 @@ async def test_what_is_no_web_server_is_told(said: bytes, told: str) -> None:
         port = other.sockets[0].getsockname()[1]
         with pytest.raises(Unavailable, match=told):
             await fetcher(ports=frozenset({port})).fetch(f"http://site.test:{port}/", "web_page")
-        with pytest.raises(Unavailable, match="speaks no TLS"):
-            await fetcher(ports=frozenset({port})).fetch(f"https://site.test:{port}/", "web_page")
 
 
 async def test_an_answer_may_take_longer_to_begin_than_to_go_on(site: _Server) -> None:
@@ -312,6 +310,21 @@ async def test_a_time_limit_of_the_callers_own_is_not_taken_for_one_of_the_call(
     with pytest.raises(TimeoutError):
         async with service(site).stream(url(site, "/story"), "language_model", content=b"{}"):
             raise TimeoutError
+
+
+async def test_what_speaks_no_tls_is_told_from_what_cannot_be_reached() -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH\r\n")
+        writer.close()
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    for speak, told in ((greet, "speaks no TLS"), (hang_up, "cannot be reached")):
+        async with await asyncio.start_server(speak, "127.0.0.1", 0) as other:
+            port = other.sockets[0].getsockname()[1]
+            with pytest.raises(Unavailable, match=told):
+                await fetcher(ports=frozenset({port})).fetch(f"https://site.test:{port}/", "web_page")
 
 
 async def test_a_private_host_is_called_at_the_ports_that_were_named(site: _Server) -> None:
