@@ -69,7 +69,7 @@ def _show_hit(rank: int, hit: Hit, console: Console) -> None:
         head.append("  " + " › ".join(one_line(heading) for heading in hit.heading_path), style="italic")
     head.append(f"  {hit.score:.3g}", style="dim")
     width = text_width(console)
-    console.print(head, width=width)
+    console.print(head, soft_wrap=True)  # one line of its own, whose score no fold cuts off
     marks = [(mark.start, mark.end) for mark in hit.highlights]
     passage = excerpt(hit.text, marks, LINES_SHOWN * (width - INDENT) - INDENT)
     print_indented(console, passage.to_rich(), INDENT)
